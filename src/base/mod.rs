@@ -1,0 +1,16 @@
+//! Small helpers that know nothing of volumes, repositories or snapshots: time, hashes, ids, file-system
+//! and process primitives. Must not import any other module of the crate.
+
+pub mod bytes_text;
+pub mod cancel;
+pub mod clock;
+pub mod environment;
+pub mod fs;
+pub mod hash;
+pub mod id;
+pub mod process;
+pub mod progress;
+pub mod sealed;
+pub mod secret;
+pub mod timestamp;
+pub mod units;

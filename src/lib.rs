@@ -1,0 +1,5 @@
+//! volkeep keeps a data volume: it brings the data back before the app starts, and backs it up. The library
+//! holds everything but the process itself; `docs/working.md` tells which module may import which.
+
+pub mod base;
+pub mod snapshot;
