@@ -1,5 +1,5 @@
-//! One entry of a manifest: everything about a file-system object that a restore must bring back. The JSON
-//! field names are short because there are millions of them; `docs/format.md` spells them out.
+//! One entry of a manifest: everything about a file-system object that a restore must bring back. Its stored
+//! form is in `row`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,70 +7,47 @@ use crate::base::bytes_text::BytesText;
 use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
 use crate::snapshot::path::RelativePath;
+use crate::snapshot::row::Row;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Row", into = "Row")]
 pub struct Entry {
-    #[serde(rename = "p")]
     pub path: RelativePath,
-    #[serde(flatten)]
     pub kind: Kind,
     /// Permission bits with set-uid, set-gid and sticky: `0o7777` at most.
-    #[serde(rename = "m")]
     pub mode: u32,
-    #[serde(rename = "u")]
     pub uid: u32,
-    #[serde(rename = "g")]
     pub gid: u32,
-    #[serde(rename = "mt")]
     pub mtime: Timestamp,
     /// Extended attributes, ACLs among them, sorted by name.
-    #[serde(rename = "xa", default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<Attribute>,
     /// Hard links: the first path of the group in walk order, on every member but that first. A member
     /// carries its content as well, so each can be restored alone.
-    #[serde(rename = "hl", default, skip_serializing_if = "Option::is_none")]
     pub hard_link: Option<RelativePath>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "t")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    #[serde(rename = "f")]
     File {
-        #[serde(rename = "s")]
         size: u64,
         /// BLAKE3 of the whole content, holes as zeros.
-        #[serde(rename = "h")]
         hash: Hash,
-        #[serde(rename = "ho", default, skip_serializing_if = "Vec::is_empty")]
         holes: Vec<Hole>,
         /// The content without its holes, in order.
-        #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
         extents: Vec<Extent>,
     },
-    #[serde(rename = "d")]
     Directory,
-    #[serde(rename = "l")]
     Symlink {
-        #[serde(rename = "to")]
         target: BytesText,
     },
-    #[serde(rename = "p")]
     Fifo,
-    #[serde(rename = "s")]
     Socket,
-    #[serde(rename = "c")]
     CharacterDevice {
-        #[serde(rename = "ma")]
         major: u32,
-        #[serde(rename = "mi")]
         minor: u32,
     },
-    #[serde(rename = "b")]
     BlockDevice {
-        #[serde(rename = "ma")]
         major: u32,
-        #[serde(rename = "mi")]
         minor: u32,
     },
 }

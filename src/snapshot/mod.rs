@@ -3,6 +3,7 @@
 
 pub mod entry;
 pub mod path;
+mod row;
 pub mod selector;
 pub mod summary;
 
