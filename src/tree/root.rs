@@ -29,7 +29,7 @@ pub(crate) const PASS_DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// `NONBLOCK`: a fifo that took the place of a file must not hang the reader.
-const READ_FILE: OFlags = OFlags::RDONLY
+pub(crate) const READ_FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
