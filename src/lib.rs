@@ -3,4 +3,5 @@
 
 pub mod base;
 pub mod snapshot;
+pub mod store;
 pub mod tree;

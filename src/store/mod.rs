@@ -1,0 +1,91 @@
+//! The byte seam under a packed repository: named objects, written whole, in a directory, a bucket or memory.
+//! Calls block; callers bring their own threads. Must not know what the objects mean.
+
+pub mod error;
+pub mod faulty;
+pub mod key;
+pub mod limit;
+pub mod local;
+pub mod memory;
+pub mod options;
+mod pause;
+pub mod retry;
+
+use std::fmt::Debug;
+
+use crate::base::timestamp::Timestamp;
+
+pub use error::StoreError;
+pub use faulty::FaultyStore;
+pub use key::Key;
+pub use limit::LimitStore;
+pub use local::LocalStore;
+pub use memory::MemoryStore;
+pub use options::{StoreOptions, wrap};
+pub use retry::RetryStore;
+
+/// What every implementation promises is written here and held to by one conformance suite.
+///
+/// A store whose container is gone (`presence` says `Absent`) answers every call but `presence` and `create`
+/// with `Unreachable`: a disk that is not mounted must not look like an empty repository.
+pub trait ObjectStore: Send + Sync + Debug {
+    /// Where it is, for messages. Never holds a secret.
+    fn location(&self) -> String;
+
+    /// Whether the directory or bucket is there and may be read. Trouble while looking is an error.
+    fn presence(&self) -> Result<Presence, StoreError>;
+
+    /// Makes the container durably, with its parents. Fine if it is there.
+    fn create(&self) -> Result<(), StoreError>;
+
+    /// Calls `each` for every object below `prefix`, at any depth, sorted by the bytes of the key. A prefix is
+    /// a directory, with or without the last slash; empty is everything; one that is not there holds nothing.
+    /// An error from `each` ends the listing and is returned. Objects that come or go meanwhile may be missed,
+    /// and files whose names are no keys (temporary ones above all) are never shown.
+    fn list(&self, prefix: &str, each: Visit<'_>) -> Result<(), StoreError>;
+
+    /// In bytes.
+    fn size(&self, key: &Key) -> Result<u64, StoreError>;
+
+    fn get(&self, key: &Key) -> Result<Vec<u8>, StoreError>;
+
+    /// Exactly `length` bytes from `offset`, or `ShortRead` when the object ends before.
+    fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError>;
+
+    /// Readers see the old object or the new one, never a part; after the return the new one is durable. After
+    /// an error it is the old or the new one. A key must not also be a directory of other keys.
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// As `put`, but never replaces: of all who race for one key exactly one is told `Created`.
+    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError>;
+
+    /// Fine if it is not there.
+    fn delete(&self, key: &Key) -> Result<(), StoreError>;
+}
+
+/// What `list` hands each object to.
+pub type Visit<'a> = &'a mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// There is no directory or bucket by that name.
+    Absent,
+    /// The container is there, maybe empty.
+    Present,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Created,
+    /// Another object has that key; it was left as it is.
+    Exists,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub key: Key,
+    /// In bytes.
+    pub size: u64,
+    /// By the clock of the store, which may differ from ours.
+    pub modified: Timestamp,
+}

@@ -1,0 +1,232 @@
+//! Tries again what failed for the moment: exponential backoff with full jitter, under one deadline for all
+//! attempts of a call. Must not know why a store fails, only what its errors say of themselves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::cancel::Cancel;
+use crate::base::clock::Clock;
+use crate::base::hash::Hash;
+use crate::base::id::random_hex;
+use crate::store::pause::pause;
+use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit};
+
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    /// From the first attempt to the start of the last one.
+    pub deadline: Duration,
+    /// The bound of the first pause; it doubles with each attempt up to `longest`.
+    pub first: Duration,
+    pub longest: Duration,
+    /// Fixes the jitter, for tests; `None` takes a random one, so that clients cut off together do not return
+    /// together.
+    pub seed: Option<u64>,
+    /// Ends a pause; the last error is returned.
+    pub cancel: Cancel,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(120),
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(20),
+            seed: None,
+            cancel: Cancel::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct RetryStore {
+    inner: Arc<dyn ObjectStore>,
+    policy: RetryPolicy,
+    clock: Arc<dyn Clock>,
+    jitter: AtomicU64,
+}
+
+impl RetryStore {
+    pub fn new(inner: Arc<dyn ObjectStore>, policy: RetryPolicy, clock: Arc<dyn Clock>) -> Self {
+        let seed = policy.seed.unwrap_or_else(|| {
+            let id = random_hex(8).unwrap_or_else(|_| std::process::id().to_string());
+            Hash::of(id.as_bytes()).prefix()
+        });
+        Self { inner, policy, clock, jitter: AtomicU64::new(seed) }
+    }
+
+    fn run<T>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        mut attempt: impl FnMut() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut attempts = Attempts::start(self, operation, subject);
+        loop {
+            match attempt() {
+                Ok(done) => return Ok(done),
+                Err(error) => attempts.failed(error)?,
+            }
+        }
+    }
+
+    /// The next number of the splitmix64 sequence.
+    fn random(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut bits = self.jitter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+}
+
+/// The attempts of one call.
+struct Attempts<'a> {
+    store: &'a RetryStore,
+    operation: &'static str,
+    subject: &'a str,
+    started: Duration,
+    failures: u32,
+}
+
+impl<'a> Attempts<'a> {
+    fn start(store: &'a RetryStore, operation: &'static str, subject: &'a str) -> Self {
+        Self { store, operation, subject, started: store.clock.elapsed(), failures: 0 }
+    }
+
+    /// Waits before the next attempt, or gives the error back when there is to be none.
+    fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let policy = &self.store.policy;
+        if !error.retryable() {
+            return Err(error);
+        }
+        let passed = self.store.clock.elapsed().saturating_sub(self.started);
+        let left = policy.deadline.saturating_sub(passed);
+        if left.is_zero() || policy.cancel.is_cancelled() {
+            return Err(error);
+        }
+        let duration = self.next_pause().min(left);
+        tracing::warn!(
+            operation = self.operation,
+            object = self.subject,
+            attempt = self.failures,
+            pause_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            %error,
+            "store call failed, trying again"
+        );
+        pause(self.store.clock.as_ref(), &policy.cancel, duration);
+        if policy.cancel.is_cancelled() { Err(error) } else { Ok(()) }
+    }
+
+    /// Anything from nothing to the bound of this attempt: spread over the whole range, clients that failed
+    /// together come back one by one.
+    fn next_pause(&mut self) -> Duration {
+        let policy = &self.store.policy;
+        let doubled = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        self.failures = self.failures.saturating_add(1);
+        let bound = policy.first.saturating_mul(doubled).min(policy.longest);
+        let nanoseconds = (bound.as_nanos() * u128::from(self.store.random())) >> 64;
+        // Never nothing, so that the deadline is reached however small the policy's figures are.
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)).max(Duration::from_millis(1))
+    }
+}
+
+impl ObjectStore for RetryStore {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn presence(&self) -> Result<Presence, StoreError> {
+        self.run("presence", "", || self.inner.presence())
+    }
+
+    fn create(&self) -> Result<(), StoreError> {
+        self.run("create", "", || self.inner.create())
+    }
+
+    /// A second attempt skips what `each` has seen. Progress starts the deadline anew: a long listing may take
+    /// longer than one.
+    fn list(&self, prefix: &str, each: Visit<'_>) -> Result<(), StoreError> {
+        let mut last: Option<Key> = None;
+        let mut attempts = Attempts::start(self, "list", prefix);
+        loop {
+            let mut progress = false;
+            let mut refused = false;
+            let outcome = self.inner.list(prefix, &mut |info| {
+                if last.as_ref().is_some_and(|last| info.key <= *last) {
+                    return Ok(());
+                }
+                let key = info.key.clone();
+                each(info).inspect_err(|_| refused = true)?;
+                last = Some(key);
+                progress = true;
+                Ok(())
+            });
+            match outcome {
+                Err(error) if !refused => {
+                    if progress {
+                        attempts = Attempts::start(self, "list", prefix);
+                    }
+                    attempts.failed(error)?;
+                }
+                // An error of the caller's own is not ours to try again, whatever its kind.
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn size(&self, key: &Key) -> Result<u64, StoreError> {
+        self.run("size", key.as_str(), || self.inner.size(key))
+    }
+
+    fn get(&self, key: &Key) -> Result<Vec<u8>, StoreError> {
+        self.run("get", key.as_str(), || self.inner.get(key))
+    }
+
+    fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.run("get_range", key.as_str(), || self.inner.get_range(key, offset, length))
+    }
+
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.run("put", key.as_str(), || self.inner.put(key, bytes))
+    }
+
+    /// Guards the lost response: an attempt may have been done though it failed, and then the next one finds
+    /// our own object. Two writers of the very same bytes can therefore both be told `Created`; whoever races
+    /// for a key must put something of its own into the object.
+    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+        let mut attempts = Attempts::start(self, "put_if_absent", key.as_str());
+        let mut maybe_done = false;
+        loop {
+            let outcome = self.inner.put_if_absent(key, bytes).and_then(|put| match put {
+                Put::Exists if maybe_done => holder(self.inner.as_ref(), key, bytes),
+                put => Ok(put),
+            });
+            match outcome {
+                Ok(put) => return Ok(put),
+                Err(error) => {
+                    attempts.failed(error)?;
+                    maybe_done = true;
+                }
+            }
+        }
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.run("delete", key.as_str(), || self.inner.delete(key))
+    }
+}
+
+/// Whose object is under `key`: `Created` when it is ours.
+fn holder(store: &dyn ObjectStore, key: &Key, ours: &[u8]) -> Result<Put, StoreError> {
+    match store.get(key) {
+        Ok(theirs) if theirs == ours => Ok(Put::Created),
+        // Deleted in between: it did exist, and it is not there as ours.
+        Ok(_) | Err(StoreError::NotFound { .. }) => Ok(Put::Exists),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[path = "retry_tests.rs"]
+mod tests;

@@ -1,0 +1,350 @@
+//! What every store promises, checked once for each implementation and for each wrapper around it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use volkeep::base::clock::{Clock, ManualClock};
+use volkeep::base::timestamp::Timestamp;
+use volkeep::store::limit::{LimitStore, Limits};
+use volkeep::store::retry::{RetryPolicy, RetryStore};
+use volkeep::store::{
+    FaultyStore, Key, LocalStore, MemoryStore, ObjectInfo, ObjectStore, Presence, Put, StoreError,
+    StoreOptions, wrap,
+};
+
+type Store = Arc<dyn ObjectStore>;
+
+/// Now, and standing still: the local store takes its times from the file system.
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from(std::time::SystemTime::now())))
+}
+
+/// A store that was not created yet, and what must live as long.
+fn local() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(LocalStore::new(dir.path().join("deep/below/backup")));
+    (dir, store)
+}
+
+fn memory() -> ((), Store) {
+    ((), Arc::new(MemoryStore::new(clock())))
+}
+
+fn retrying(inner: Store) -> Store {
+    Arc::new(RetryStore::new(inner, RetryPolicy::default(), clock()))
+}
+
+fn limited(inner: Store) -> Store {
+    let limits = Limits { connections: 2, upload: 1 << 30, download: 1 << 30, ..Limits::default() };
+    Arc::new(LimitStore::new(inner, limits, clock()))
+}
+
+fn faulty(inner: Store) -> Store {
+    Arc::new(FaultyStore::new(inner, clock()))
+}
+
+fn wrapped(inner: Store) -> Store {
+    wrap(inner, &StoreOptions::default(), clock())
+}
+
+/// The store fails half the time, and nobody above notices.
+fn rough(inner: Store) -> Store {
+    use volkeep::store::faulty::{Failure, Fault, Rule};
+    let clock = clock();
+    let store = Arc::new(FaultyStore::new(inner, clock.clone()));
+    store.inject(Rule::any("*", Fault::Slow(Duration::from_millis(1))).always());
+    for round in 0..50 {
+        store.inject(Rule::any("*", Fault::Fail(Failure::Temporary)).after(round * 2 % 5));
+        store.inject(Rule::any("*", Fault::LostResponse).after(round % 3));
+    }
+    let options = StoreOptions { retry_deadline: Duration::from_secs(3600), ..StoreOptions::default() };
+    wrap(store, &options, clock)
+}
+
+macro_rules! conformance {
+    ($($name:ident: $make:expr, $around:expr;)*) => {$(
+        mod $name {
+            use super::*;
+            conformance!(@tests $make, $around;
+                presence_is_absent_then_present,
+                a_store_that_is_not_there_is_unreachable,
+                objects_come_back_as_they_went,
+                ranges_are_exact,
+                listings_are_sorted_and_keep_to_their_prefix,
+                a_listing_ends_with_the_error_of_its_visitor,
+                a_visitor_may_use_the_store,
+                put_replaces,
+                delete_may_come_twice,
+                what_is_not_there_is_not_found,
+                put_if_absent_never_replaces,
+                one_of_many_racers_creates,
+                readers_see_whole_objects_only
+            );
+        }
+    )*};
+    (@tests $make:expr, $around:expr; $($test:ident),*) => {$(
+        #[test]
+        fn $test() {
+            let (_guard, store) = $make();
+            let store: Store = $around(store);
+            super::$test(store.as_ref());
+        }
+    )*};
+}
+
+conformance! {
+    plain_local: local, |store| store;
+    plain_memory: memory, |store| store;
+    retry_local: local, retrying;
+    retry_memory: memory, retrying;
+    limit_local: local, limited;
+    limit_memory: memory, limited;
+    faulty_local: local, faulty;
+    faulty_memory: memory, faulty;
+    wrapped_local: local, wrapped;
+    wrapped_memory: memory, wrapped;
+    rough_local: local, rough;
+    rough_memory: memory, rough;
+}
+
+fn presence_is_absent_then_present(store: &dyn ObjectStore) {
+    assert_eq!(store.presence().unwrap(), Presence::Absent);
+    store.create().unwrap();
+    assert_eq!(store.presence().unwrap(), Presence::Present);
+    store.put(&key("a"), b"x").unwrap();
+    store.create().unwrap();
+    assert_eq!(store.get(&key("a")).unwrap(), b"x", "creating twice takes nothing away");
+    assert!(!store.location().is_empty());
+}
+
+fn a_store_that_is_not_there_is_unreachable(store: &dyn ObjectStore) {
+    let key = key("repository.json");
+    let refused = [
+        store.get(&key).map(drop),
+        store.get_range(&key, 0, 1).map(drop),
+        store.size(&key).map(drop),
+        store.put(&key, b"x"),
+        store.put_if_absent(&key, b"x").map(drop),
+        store.delete(&key),
+        store.list("", &mut |_| Ok(())),
+    ];
+    for outcome in refused {
+        assert!(matches!(outcome, Err(StoreError::Unreachable { .. })), "{outcome:?}");
+    }
+    assert_eq!(store.presence().unwrap(), Presence::Absent, "nothing was made by the way");
+}
+
+fn objects_come_back_as_they_went(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    for (name, length) in [("empty", 0), ("packs/one", 1), ("packs/ab/large", 9 << 20)] {
+        let bytes = pattern(length);
+        store.put(&key(name), &bytes).unwrap();
+        assert!(store.get(&key(name)).unwrap() == bytes, "{name}");
+        assert_eq!(store.size(&key(name)).unwrap(), length as u64);
+    }
+}
+
+fn ranges_are_exact(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    let bytes = pattern(100_000);
+    let key = key("packs/a");
+    store.put(&key, &bytes).unwrap();
+    for (offset, length) in [(0, 10), (50_000, 40_000), (99_990, 10), (0, 100_000), (7, 0), (100_000, 0)] {
+        let expected = &bytes[offset..offset + length];
+        assert!(
+            store.get_range(&key, offset as u64, length as u64).unwrap() == expected,
+            "{offset}+{length}"
+        );
+    }
+    for (offset, length) in [(99_990, 11), (100_000, 1), (100_001, 0), (1 << 40, 1), (1, u64::MAX)] {
+        let outcome = store.get_range(&key, offset, length);
+        assert!(matches!(outcome, Err(StoreError::ShortRead { .. })), "{offset}+{length}");
+    }
+}
+
+fn listings_are_sorted_and_keep_to_their_prefix(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    assert!(keys(store, "").is_empty() && keys(store, "packs").is_empty());
+    // `-` and `.` sort before the slash, `0` after it: a naive walk by directories gets these wrong.
+    let names =
+        ["packs-b", "packs.b", "packs/0a", "packs/ab/x", "packs/ab0", "packs0", "repository.json", "s/t"];
+    for (number, name) in names.iter().enumerate().rev() {
+        store.put(&key(name), &vec![0; number]).unwrap();
+    }
+    assert_eq!(keys(store, ""), names);
+    for prefix in ["packs", "packs/"] {
+        assert_eq!(keys(store, prefix), ["packs/0a", "packs/ab/x", "packs/ab0"], "{prefix}");
+    }
+    assert_eq!(keys(store, "packs/ab"), ["packs/ab/x"]);
+    for nothing in ["pack", "none/at/all", "repository.json"] {
+        assert!(keys(store, nothing).is_empty(), "{nothing}");
+    }
+    for bad in ["/", "../", "packs//"] {
+        assert!(matches!(store.list(bad, &mut |_| Ok(())), Err(StoreError::BadKey { .. })), "{bad}");
+    }
+    let now = clock().now();
+    for (number, info) in infos(store, "").into_iter().enumerate() {
+        assert_eq!(info.size, number as u64);
+        let age = now.since(info.modified).max(info.modified.since(now));
+        assert!(age < Duration::from_secs(3600), "{info:?}");
+    }
+}
+
+fn a_listing_ends_with_the_error_of_its_visitor(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    for name in ["a", "b", "c"] {
+        store.put(&key(name), b"x").unwrap();
+    }
+    let mut seen = Vec::new();
+    let outcome = store.list("", &mut |info| {
+        seen.push(info.key.to_string());
+        if seen.len() < 2 { Ok(()) } else { Err(StoreError::ReadOnly { location: "mine".to_owned() }) }
+    });
+    assert!(matches!(outcome, Err(StoreError::ReadOnly { .. })), "{outcome:?}");
+    assert_eq!(seen, ["a", "b"]);
+}
+
+fn a_visitor_may_use_the_store(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    for name in ["t/a", "t/b", "t/c"] {
+        store.put(&key(name), b"x").unwrap();
+    }
+    store
+        .list("t", &mut |info| store.get(&info.key).map(drop).and_then(|()| store.delete(&info.key)))
+        .unwrap();
+    assert!(keys(store, "").is_empty());
+}
+
+fn put_replaces(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    for bytes in [b"first, and longer".as_slice(), b"second", b""] {
+        store.put(&key("a/b"), bytes).unwrap();
+        assert_eq!(store.get(&key("a/b")).unwrap(), bytes);
+    }
+    assert_eq!(keys(store, ""), ["a/b"]);
+}
+
+fn delete_may_come_twice(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    store.put(&key("a/b"), b"x").unwrap();
+    for _ in 0..2 {
+        store.delete(&key("a/b")).unwrap();
+    }
+    store.delete(&key("never/was")).unwrap();
+    assert!(keys(store, "").is_empty());
+    store.put(&key("a/b"), b"y").unwrap();
+    assert_eq!(store.get(&key("a/b")).unwrap(), b"y");
+}
+
+fn what_is_not_there_is_not_found(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    store.put(&key("packs/a"), b"x").unwrap();
+    for name in ["b", "packs", "packs/b", "packs/a/b", "none/at/all"] {
+        let missing = key(name);
+        let outcomes = [
+            store.get(&missing).map(drop),
+            store.get_range(&missing, 0, 0).map(drop),
+            store.size(&missing).map(drop),
+        ];
+        for outcome in outcomes {
+            assert!(matches!(&outcome, Err(StoreError::NotFound { key }) if *key == missing), "{outcome:?}");
+        }
+    }
+}
+
+fn put_if_absent_never_replaces(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    assert_eq!(store.put_if_absent(&key("leases/1"), b"first").unwrap(), Put::Created);
+    assert_eq!(store.put_if_absent(&key("leases/1"), b"second").unwrap(), Put::Exists);
+    assert_eq!(store.get(&key("leases/1")).unwrap(), b"first");
+    store.delete(&key("leases/1")).unwrap();
+    assert_eq!(store.put_if_absent(&key("leases/1"), b"third").unwrap(), Put::Created);
+    assert_eq!(keys(store, ""), ["leases/1"]);
+}
+
+fn one_of_many_racers_creates(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    for round in 0..20 {
+        let lease = key(&format!("leases/{round}"));
+        let start = Barrier::new(8);
+        let winners: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8u8)
+                .map(|racer| {
+                    let (lease, start) = (&lease, &start);
+                    scope.spawn(move || {
+                        let bytes = vec![racer; 1000];
+                        start.wait();
+                        (store.put_if_absent(lease, &bytes).unwrap() == Put::Created).then_some(bytes)
+                    })
+                })
+                .collect();
+            racers.into_iter().filter_map(|racer| racer.join().unwrap()).collect()
+        });
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert!(store.get(&lease).unwrap() == winners[0], "round {round}");
+    }
+}
+
+fn readers_see_whole_objects_only(store: &dyn ObjectStore) {
+    const LENGTH: usize = 300_000;
+    store.create().unwrap();
+    let key = key("state");
+    store.put(&key, &vec![0; LENGTH]).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=40u8 {
+                // Of changing length: a part of one object must not pass for another.
+                store.put(&key, &vec![round; LENGTH - usize::from(round)]).unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut highest = 0;
+                while !done.load(Ordering::Acquire) {
+                    let bytes = store.get(&key).unwrap();
+                    let round = bytes[0];
+                    assert!(bytes.iter().all(|byte| *byte == round), "a mixture");
+                    assert_eq!(bytes.len(), LENGTH - usize::from(round), "a part");
+                    assert!(round >= highest, "an old object came back");
+                    highest = round;
+                    assert_eq!(keys(store, ""), ["state"]);
+                }
+            });
+        }
+    });
+    assert_eq!(store.get(&key).unwrap()[0], 40);
+}
+
+#[test]
+fn names_that_would_leave_the_store_are_no_keys() {
+    for text in ["", "/etc/passwd", "..", "a/../../b", "a//b", "a/", "./a", "ü", ".tmp-a", "a/.tmp-b/c"] {
+        assert!(matches!(Key::new(text), Err(StoreError::BadKey { .. })), "{text:?}");
+    }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+fn infos(store: &dyn ObjectStore, prefix: &str) -> Vec<ObjectInfo> {
+    let mut infos = Vec::new();
+    store
+        .list(prefix, &mut |info| {
+            infos.push(info);
+            Ok(())
+        })
+        .unwrap();
+    infos
+}
+
+fn keys(store: &dyn ObjectStore, prefix: &str) -> Vec<String> {
+    infos(store, prefix).into_iter().map(|info| info.key.to_string()).collect()
+}
+
+/// Bytes that differ at neighbouring places and do not repeat every power of two.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8).collect()
+}
