@@ -1,5 +1,8 @@
 //! What every store promises, checked once for each implementation and for each wrapper around it.
 
+// The helpers of a test are tests too, which the lint cannot see here.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;

@@ -55,3 +55,30 @@ pub fn wrap(
     };
     Arc::new(RetryStore::new(limited, policy, clock))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::base::timestamp::Timestamp;
+    use crate::store::faulty::{Failure, Fault, Operation, Rule};
+    use crate::store::{FaultyStore, Key, MemoryStore};
+
+    #[test]
+    fn each_try_pays_for_its_own_bytes() {
+        let clock = Arc::new(ManualClock::at(Timestamp::default()));
+        let memory = Arc::new(MemoryStore::new(clock.clone()));
+        memory.create().unwrap();
+        let faulty = Arc::new(FaultyStore::new(memory, clock.clone()));
+        faulty.inject(Rule::new(Operation::Put, "a", Fault::Fail(Failure::Temporary)));
+        let options = StoreOptions { connections: 1, upload: 1000, ..StoreOptions::default() };
+        let store = wrap(faulty.clone(), &options, clock.clone());
+        store.put(&Key::new("a").unwrap(), &[0; 5000]).unwrap();
+        assert_eq!(faulty.counts().of(Operation::Put), 2);
+        let waited = clock.elapsed();
+        assert!(
+            (Duration::from_millis(9_800)..=Duration::from_millis(10_200)).contains(&waited),
+            "{waited:?}"
+        );
+    }
+}

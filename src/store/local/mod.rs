@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
 
-use crate::base::fs::{metadata_if_present, remove_if_present, sync_parent, write_atomic};
+use crate::base::fs::{metadata_if_present, remove_if_present, sync_file_system, sync_parent, write_atomic};
 use crate::base::timestamp::Timestamp;
 use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit, key};
 
@@ -124,7 +124,16 @@ impl ObjectStore for LocalStore {
     }
 
     fn create(&self) -> Result<(), StoreError> {
-        write::ensure_directories(&self.root).map_err(|error| self.trouble(error))
+        match write::ensure_directories(&self.root) {
+            // The parent of a mount point may be closed to us, and then its directory entry can not be synced
+            // alone.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match self.presence()? {
+                Presence::Present => sync_file_system(&self.root),
+                Presence::Absent => Err(error),
+            },
+            done => done,
+        }
+        .map_err(|error| self.trouble(error))
     }
 
     fn list(&self, prefix: &str, each: Visit<'_>) -> Result<(), StoreError> {
