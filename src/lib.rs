@@ -2,6 +2,7 @@
 //! holds everything but the process itself; `docs/working.md` tells which module may import which.
 
 pub mod base;
+pub mod repository;
 pub mod snapshot;
 pub mod store;
 pub mod tree;

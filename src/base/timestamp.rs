@@ -49,10 +49,10 @@ impl Timestamp {
         }
     }
 
-    /// `20261120T233026Z`: sorts as the times do, fit for names.
+    /// `20261120T233026.123Z`: sorts as the times do, to the millisecond, fit for names.
     pub fn to_compact(self) -> String {
         match self.to_utc() {
-            Some(time) => time.format("%Y%m%dT%H%M%SZ").to_string(),
+            Some(time) => time.format("%Y%m%dT%H%M%S%.3fZ").to_string(),
             None => self.to_string(),
         }
     }
@@ -193,6 +193,7 @@ mod tests {
     #[test]
     fn compact_names_sort_as_times_do() {
         let (earlier, later) = (Timestamp::new(1_000_000_000, 0), Timestamp::new(1_000_000_001, 0));
+        assert_eq!(earlier.to_compact(), "20010909T014640.000Z");
         assert!(earlier.to_compact() < later.to_compact());
         assert_eq!(later.since(earlier), Duration::from_secs(1));
         assert_eq!(earlier.since(later), Duration::ZERO);

@@ -121,7 +121,8 @@ impl TryFrom<Row> for Entry {
         let kind = match row.tag {
             Tag::File => {
                 let size = row.size.ok_or_else(|| missing("size"))?;
-                check_layout(size, &row.holes, &row.extents).map_err(|why| format!("the file {:?} {why}", row.path))?;
+                check_layout(size, &row.holes, &row.extents)
+                    .map_err(|why| format!("the file {:?} {why}", row.path))?;
                 let hash = row.hash.ok_or_else(|| missing("hash"))?;
                 Kind::File { size, hash, holes: row.holes, extents: row.extents }
             }
@@ -230,6 +231,8 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Entry>(&format!("{{{base},{rest}}}")).is_err(), "{rest}");
         }
-        assert!(serde_json::from_str::<Entry>(r#"{"p":"a","t":"d","m":65535,"u":0,"g":0,"mt":"0.0"}"#).is_err());
+        assert!(
+            serde_json::from_str::<Entry>(r#"{"p":"a","t":"d","m":65535,"u":0,"g":0,"mt":"0.0"}"#).is_err()
+        );
     }
 }

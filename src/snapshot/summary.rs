@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::base::timestamp::{self, Timestamp};
 
-/// `<utc>-<id>`, such as `20261120T233026Z-4be1f00d12345678`: sorts by time.
+/// `<utc>-<id>`, such as `20261120T233026.123Z-4be1f00d12345678`: sorts by time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SnapshotId(pub String);

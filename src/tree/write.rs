@@ -115,6 +115,15 @@ impl Cursor {
         Ok(FileSink { tree: Arc::clone(&self.tree), path: path.clone(), file: File::from(file), position: 0 })
     }
 
+    /// A file made before, to go on filling it.
+    pub fn reopen(&mut self, path: &RelativePath) -> Result<FileSink, TreeError> {
+        let (directory, name) = self.parent.of(&self.tree.root, path)?;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::RDWR | OFlags::CLOEXEC;
+        let file =
+            open_name(directory, name, flags).map_err(|error| self.tree.root.error("open", path, error))?;
+        Ok(FileSink { tree: Arc::clone(&self.tree), path: path.clone(), file: File::from(file), position: 0 })
+    }
+
     /// Makes and finishes a symbolic link, fifo, socket or device. `false`: it could not be made here, and that
     /// is among the problems.
     pub fn make(&mut self, entry: &Entry) -> Result<bool, TreeError> {

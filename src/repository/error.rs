@@ -1,0 +1,63 @@
+//! What can go wrong with a repository, told apart by whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::snapshot::SnapshotId;
+use crate::store::StoreError;
+use crate::tree::TreeError;
+
+#[derive(Debug, Error)]
+pub enum RepositoryError {
+    #[error("there is no repository at {location}")]
+    Absent { location: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something stored is not what was written: no retry helps.
+    #[error("{object} in {location} is damaged: {reason}")]
+    Damaged { location: String, object: String, reason: String },
+    #[error("{object} in {location} is of format {found}; this program reads up to {known}")]
+    Newer { location: String, object: String, found: u64, known: u64 },
+    #[error("the repository at {location} belongs to `{found}`, not to `{expected}`")]
+    Identity { location: String, found: String, expected: String },
+    #[error("there is no snapshot {id} in {location}")]
+    NoSnapshot { location: String, id: SnapshotId },
+    /// Another writer took over: what this one was about to commit would never be seen, or would hide newer data.
+    #[error("another writer ({by}) has taken over {location} with epoch {epoch}; nothing was committed")]
+    Fenced { location: String, by: String, epoch: u64 },
+    /// A guard of the caller does not want this snapshot to become the newest.
+    #[error("refused: {0}")]
+    Refused(String),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("{operation} {}: {source}", path.display())]
+    Local { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("the file {path} does not match its hash in the snapshot")]
+    Content { path: String },
+    #[error("stopped before it was done")]
+    Cancelled,
+    /// A defect of ours or a thread that could not be started.
+    #[error("a worker ended early: {0}")]
+    Worker(String),
+}
+
+impl RepositoryError {
+    pub fn local(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Local { operation, path, source }
+    }
+
+    /// Whether the same call may succeed later without anybody mending anything.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.retryable(),
+            _ => false,
+        }
+    }
+
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Content { .. })
+    }
+}

@@ -1,0 +1,96 @@
+//! The snapshot seam: what every kind of repository does, whatever it keeps its bytes in. Must not know
+//! volumes, markers or configuration; what it needs of them arrives in requests.
+
+pub mod error;
+pub mod packed;
+pub mod request;
+
+use std::fmt::Debug;
+use std::io::Read;
+use std::ops::ControlFlow;
+
+pub use error::RepositoryError;
+pub use request::{
+    BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,
+    Totals, Workers, Writer,
+};
+
+use crate::snapshot::selector::Selector;
+use crate::snapshot::{Entry, SnapshotId, Summary};
+
+/// What a probe finds. Unreachable, denied and damaged are errors, never one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing at the address: perhaps a mistyped one.
+    Absent,
+    /// A repository without a snapshot: somebody said that this address is right.
+    Empty,
+    Ready,
+}
+
+/// All snapshots from old to new, and the names of those that cannot be read.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    pub snapshots: Vec<Summary>,
+    pub damaged: Vec<Finding>,
+}
+
+/// The number of a lease: whoever holds the newest one may write.
+pub type Epoch = u64;
+
+/// Receives an entry and, for a regular file, its content.
+pub type EntrySink<'a> = dyn FnMut(&Entry, &mut dyn Read) -> Result<(), RepositoryError> + 'a;
+
+pub trait Repository: Send + Sync + Debug {
+    /// For messages; holds no secret.
+    fn location(&self) -> String;
+
+    fn probe(&self) -> Result<Presence, RepositoryError>;
+
+    /// Makes an empty repository for the volumes of `identity`. One that is there already is left alone, if
+    /// it has the same identity.
+    fn create(&self, identity: &str) -> Result<(), RepositoryError>;
+
+    /// The identity it was made for.
+    fn identity(&self) -> Result<String, RepositoryError>;
+
+    fn snapshots(&self) -> Result<Listing, RepositoryError>;
+
+    /// The name of the newest snapshot, by one request.
+    fn newest(&self) -> Result<Option<SnapshotId>, RepositoryError>;
+
+    fn summary(&self, id: &SnapshotId) -> Result<Summary, RepositoryError>;
+
+    /// Takes the right to write from whoever has it. What the former writer began can no longer be committed.
+    fn take_over(&self, writer: &Writer) -> Result<Epoch, RepositoryError>;
+
+    fn backup(&self, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError>;
+
+    /// Visits all entries in walk order.
+    fn entries(
+        &self,
+        id: &SnapshotId,
+        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), RepositoryError>;
+
+    /// Visits the selected entries in walk order together with their content, verified.
+    fn read(
+        &self,
+        id: &SnapshotId,
+        selector: &Selector,
+        sink: &mut EntrySink<'_>,
+    ) -> Result<(), RepositoryError>;
+
+    /// Fills the target directory with the selected part of the snapshot, every byte verified.
+    fn restore(
+        &self,
+        id: &SnapshotId,
+        request: &RestoreRequest<'_>,
+    ) -> Result<RestoreReport, RepositoryError>;
+
+    /// Notes that the tree at the root of the request is the snapshot, so that the next backup need not read
+    /// what does not change until then. A convenience: losing the note costs time only.
+    fn remember(&self, id: &SnapshotId, request: &BackupRequest<'_>) -> Result<(), RepositoryError>;
+
+    fn check(&self, request: &CheckRequest) -> Result<CheckReport, RepositoryError>;
+}

@@ -1,0 +1,372 @@
+//! A backup: a merge of the walk with the parent's manifest. What is unchanged keeps its entry, the rest goes
+//! through the pipeline; the snapshot file is written last.
+
+mod chunk;
+mod job;
+mod links;
+mod pipeline;
+mod settle;
+mod upload;
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+use crate::base::timestamp::Timestamp;
+use crate::repository::packed::Packed;
+use crate::repository::packed::backup::job::{SMALL, Shared, SmallFile, work};
+use crate::repository::packed::backup::links::{Content, Member, linked};
+use crate::repository::packed::backup::pipeline::Pipeline;
+use crate::repository::packed::backup::upload::{Packer, UPLOADERS, pack_target, upload};
+use crate::repository::packed::cache::{Cache, StatRow};
+use crate::repository::packed::document::{self, Document};
+use crate::repository::packed::known::Known;
+use crate::repository::packed::manifest::ManifestWriter;
+use crate::repository::packed::parent::{Former, ParentReader, pieces};
+use crate::repository::packed::segment::SegmentRef;
+use crate::repository::packed::{keys, lease};
+use crate::repository::{BackupReport, BackupRequest, RepositoryError, Totals};
+use crate::snapshot::{Entry, Kind, RelativePath, Summary};
+use crate::tree::holes::may_have_holes;
+use crate::tree::{EntryReader, FileKind, Found, Root, Walk};
+
+pub(super) use chunk::description as chunker;
+pub(super) use settle::settle;
+
+/// Paths named in a report; the count goes on.
+const NAMED_PROBLEMS: usize = 100;
+
+/// Files that could not be read as they should.
+#[derive(Debug, Default)]
+struct Problems {
+    named: Vec<String>,
+    count: u64,
+}
+
+impl Problems {
+    fn add(&mut self, path: &RelativePath, reason: &str) {
+        self.count += 1;
+        tracing::warn!(%path, reason, "not backed up as it should be");
+        if self.named.len() < NAMED_PROBLEMS {
+            self.named.push(format!("{path}: {reason}"));
+        }
+    }
+}
+
+/// What the walk and the pipeline made, before the commit.
+struct Made {
+    totals: Totals,
+    segments: Vec<SegmentRef>,
+    files_read: u64,
+    bytes_read: u64,
+    added_bytes: u64,
+    stored_bytes: u64,
+}
+
+pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
+    let (descriptor, objects) = packed.open()?;
+    if descriptor.identity != request.writer.identity {
+        return Err(RepositoryError::Identity {
+            location: objects.location(),
+            found: descriptor.identity,
+            expected: request.writer.identity.clone(),
+        });
+    }
+    let epoch = match request.dry_run {
+        true => 0,
+        false => lease::join_or_take(&objects, request.writer, request.clock.now())?,
+    };
+    let cache = Cache::open(Some(request.cache), &descriptor.id);
+    let parent_id = document::names(&objects)?.pop();
+    let parent = match &parent_id {
+        Some(id) => Some(document::read(&objects, &descriptor.id, id)?),
+        None => None,
+    };
+    let parent_summary = parent.as_ref().zip(parent_id.as_ref()).map(|(document, id)| document.summary(id));
+    let parent_segments = parent.as_ref().map(|document| document.segments.as_slice()).unwrap_or_default();
+
+    let mut problems = Problems::default();
+    let known = Known::new(&objects, &cache, parent_segments);
+    for pack in cache.uploaded() {
+        // A pack that was swept meanwhile must not be referred to.
+        if objects.store.size(&keys::pack(pack.pack)?).is_ok_and(|size| size == pack.size) {
+            known.add_uploaded(&pack);
+        }
+    }
+    let root = Root::open(request.root)?;
+    let shared = Shared {
+        root: &root,
+        objects: &objects,
+        known: &known,
+        clock: request.clock,
+        read_retries: request.read_retries,
+        files_read: AtomicU64::new(0),
+        bytes_read: AtomicU64::new(0),
+    };
+    let made = walk_and_store(request, &shared, &cache, parent_segments, &mut problems)?;
+    let mut report = BackupReport {
+        snapshot: None,
+        totals: made.totals,
+        files_read: made.files_read,
+        bytes_read: made.bytes_read,
+        added_bytes: made.added_bytes,
+        stored_bytes: made.stored_bytes,
+        problems: problems.named,
+        problem_count: problems.count,
+    };
+    (request.guard)(&made.totals, parent_summary.as_ref()).map_err(RepositoryError::Refused)?;
+    if request.dry_run {
+        return Ok(report);
+    }
+    let document = Document {
+        format: document::THIS_FORMAT,
+        repository: descriptor.id.clone(),
+        epoch,
+        time: later_than(parent_summary.as_ref(), request.clock.now()),
+        volume_id: request.writer.volume_id.clone(),
+        identity: request.writer.identity.clone(),
+        host: request.writer.host.clone(),
+        parent: parent_id,
+        entries: made.totals.entries,
+        files: made.totals.files,
+        bytes: made.totals.bytes,
+        added_bytes: report.added_bytes,
+        stored_bytes: report.stored_bytes,
+        problems: report.problems.clone(),
+        problem_count: report.problem_count,
+        segments: made.segments,
+    };
+    // Everything the snapshot refers to is durable by now. A writer that was cut off stops here.
+    lease::recheck(&objects, epoch)?;
+    let (id, bytes) = document::commit(&objects, &document)?;
+    report.stored_bytes += bytes;
+    report.snapshot = Some(document.summary(&id));
+    cache.keep_only(&document.segments);
+    cache.forget_uploaded();
+    Ok(report)
+}
+
+/// A clock that was set back must not make the new snapshot look older than its parent.
+fn later_than(parent: Option<&Summary>, now: Timestamp) -> Timestamp {
+    // Names and files hold whole milliseconds.
+    let now = Timestamp::new(now.seconds, now.nanoseconds / 1_000_000 * 1_000_000);
+    match parent {
+        Some(parent) => now.max(parent.time.plus(Duration::from_millis(1))),
+        None => now,
+    }
+}
+
+fn walk_and_store(
+    request: &BackupRequest<'_>,
+    shared: &Shared<'_>,
+    cache: &Cache,
+    parent: &[SegmentRef],
+    problems: &mut Problems,
+) -> Result<Made, RepositoryError> {
+    let threads = request.workers.threads.max(1);
+    let store = !request.dry_run;
+    let failure = Mutex::new(None);
+    let (job_sender, jobs) = bounded(threads);
+    let (pack_sender, packs) = bounded(0);
+    let outcome: Result<Made, RepositoryError> = thread::scope(|scope| {
+        for _ in 0..threads {
+            let jobs = jobs.clone();
+            scope.spawn(move || work(shared, &jobs));
+        }
+        for _ in 0..UPLOADERS {
+            let packs = packs.clone();
+            let failure = &failure;
+            scope.spawn(move || upload(shared.objects, cache, store, &packs, failure));
+        }
+        // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
+        drop((jobs, packs));
+        let manifest = ManifestWriter::new(shared.objects, cache, parent, store);
+        let packer = Packer::new(shared.objects, pack_target(request.workers.memory), pack_sender);
+        let limit = request.workers.memory / 4;
+        let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
+        merge(request, shared, cache, parent, &mut pipeline)?;
+        pipeline.finish()?;
+        let Pipeline { manifest, packer, totals, .. } = pipeline;
+        let (added_bytes, stored_bytes) = (packer.added_bytes, packer.stored_bytes);
+        // Ends the uploaders, who are waited for when the scope ends.
+        drop(packer);
+        let (segments, manifest_bytes) = manifest.finish()?;
+        Ok(Made {
+            totals,
+            segments,
+            files_read: 0,
+            bytes_read: 0,
+            added_bytes,
+            stored_bytes: stored_bytes + manifest_bytes,
+        })
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut made = outcome?;
+    made.files_read = shared.files_read.load(Ordering::Relaxed);
+    made.bytes_read = shared.bytes_read.load(Ordering::Relaxed);
+    Ok(made)
+}
+
+fn merge(
+    request: &BackupRequest<'_>,
+    shared: &Shared<'_>,
+    cache: &Cache,
+    parent: &[SegmentRef],
+    pipeline: &mut Pipeline<'_, '_>,
+) -> Result<(), RepositoryError> {
+    let mut former = ParentReader::new(shared.objects, cache, parent);
+    let mut reader = EntryReader::new(shared.root);
+    for found in Walk::new(shared.root, request.walk.clone()) {
+        if request.cancel.is_cancelled() {
+            return Err(RepositoryError::Cancelled);
+        }
+        let found = match found {
+            Ok(found) => found,
+            // Without the root there is nothing to back up, and "nothing" must not become a snapshot.
+            Err(problem) if problem.path.is_root() => return Err(problem.error.into()),
+            Err(problem) => {
+                pipeline.problems.add(&problem.path, &problem.error.to_string());
+                continue;
+            }
+        };
+        if found.path.is_root() && !found.stat.is_directory() {
+            return Err(RepositoryError::Local {
+                operation: "back up",
+                path: request.root.to_owned(),
+                source: std::io::ErrorKind::NotADirectory.into(),
+            });
+        }
+        request.progress.add(1, found.stat.size * u64::from(found.stat.kind == FileKind::File));
+        let before = former.find(&found.path)?;
+        match found.stat.kind {
+            FileKind::File => file(request, pipeline, &former, found, before)?,
+            _ => other(shared, pipeline, &mut reader, &former, &found, before)?,
+        }
+    }
+    Ok(())
+}
+
+/// Everything that has no content.
+fn other(
+    shared: &Shared<'_>,
+    pipeline: &mut Pipeline<'_, '_>,
+    reader: &mut EntryReader<'_>,
+    parent: &ParentReader<'_>,
+    found: &Found,
+    before: Option<Former>,
+) -> Result<(), RepositoryError> {
+    if let Some(former) = before
+        && let Some(stat) = former.stat
+        && is_unchanged(&former.entry, &stat, found)
+    {
+        pipeline.count(&former.entry);
+        return pipeline.manifest.push_unchanged(former.entry, stat, former.place, parent.frames());
+    }
+    let trusted = settle(shared.clock, &found.stat);
+    match reader.entry(found) {
+        Ok(entry) => {
+            pipeline.count(&entry);
+            let stat = StatRow { inode: found.stat.inode, ctime: found.stat.ctime, trusted };
+            pipeline.manifest.push_changed(entry, stat)
+        }
+        Err(error) if error.is_missing() => Ok(()),
+        Err(error) => {
+            pipeline.problems.add(&found.path, &error.to_string());
+            Ok(())
+        }
+    }
+}
+
+fn file(
+    request: &BackupRequest<'_>,
+    pipeline: &mut Pipeline<'_, '_>,
+    parent: &ParentReader<'_>,
+    found: Found,
+    before: Option<Former>,
+) -> Result<(), RepositoryError> {
+    let member = match found.stat.links {
+        0 | 1 => None,
+        _ => Some(pipeline.links.see(&found.stat, &found.path)),
+    };
+    let first = match &member {
+        Some(Member::Later { first, .. }) => Some(first),
+        _ => None,
+    };
+    let before = match before {
+        Some(Former { entry, stat: Some(stat), place })
+            if is_unchanged(&entry, &stat, &found) && entry.hard_link.as_ref() == first =>
+        {
+            if matches!(member, Some(Member::First)) {
+                let pieces = pieces(entry.extents(), parent.frames());
+                pipeline.links.know(&found.stat, Content { entry: entry.clone(), pieces, stat });
+            }
+            pipeline.count(&entry);
+            return pipeline.manifest.push_unchanged(entry, stat, place, parent.frames());
+        }
+        before => before,
+    };
+    let slot = pipeline.manifest.push_pending(&found.path)?;
+    match member {
+        Some(Member::Later { first, content: Some(content) }) => {
+            pipeline.count(&content.entry);
+            let entry = linked(&content, found.path, first);
+            return pipeline.manifest.fill(slot, entry, &content.pieces, content.stat);
+        }
+        Some(Member::Later { content: None, .. }) => {
+            pipeline.links.wait(&found.stat, slot, &found.path);
+            return Ok(());
+        }
+        Some(Member::First) => pipeline.links.reads(&found.stat, slot),
+        None => {}
+    }
+    let former = before.and_then(|former| content_of(&former.entry, parent));
+    if found.stat.size <= SMALL && !may_have_holes(&found.stat) {
+        return pipeline.small(SmallFile { slot, found, former });
+    }
+    if let Some((_, pieces)) = former {
+        // Most of a large file that changed did not.
+        for piece in pieces.iter().filter(|piece| piece.skip == 0 && piece.length == piece.frame.plain) {
+            pipeline.shared.known.add(piece.frame.hash, *piece);
+        }
+    }
+    let fixed = request.fixed_chunks.excludes(&found.path, false);
+    pipeline.large(slot, &found, fixed)
+}
+
+fn content_of(
+    entry: &Entry,
+    parent: &ParentReader<'_>,
+) -> Option<(crate::base::hash::Hash, Vec<crate::repository::packed::frame::Piece>)> {
+    match &entry.kind {
+        Kind::File { hash, extents, .. } => Some((*hash, pieces(extents, parent.frames()))),
+        _ => None,
+    }
+}
+
+/// Every change to content or metadata moves the change time, which no program can set.
+fn is_unchanged(entry: &Entry, row: &StatRow, found: &Found) -> bool {
+    let stat = &found.stat;
+    row.trusted
+        && row.inode == stat.inode
+        && row.ctime == stat.ctime
+        && entry.mtime == stat.mtime
+        && (entry.mode, entry.uid, entry.gid) == (stat.mode, stat.uid, stat.gid)
+        && match (&entry.kind, stat.kind) {
+            (Kind::File { size, .. }, FileKind::File) => *size == stat.size,
+            (Kind::Directory, FileKind::Directory)
+            | (Kind::Symlink { .. }, FileKind::Symlink)
+            | (Kind::Fifo, FileKind::Fifo)
+            | (Kind::Socket, FileKind::Socket) => true,
+            (Kind::CharacterDevice { major, minor }, FileKind::CharacterDevice { major: a, minor: b })
+            | (Kind::BlockDevice { major, minor }, FileKind::BlockDevice { major: a, minor: b }) => {
+                (*major, *minor) == (a, b)
+            }
+            _ => false,
+        }
+}

@@ -1,0 +1,128 @@
+//! Fills packs and uploads them beside the work that fills the next. Each pack that is safe is noted in the
+//! cache, so that a run after a crash finds it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::base::hash::Hash;
+use crate::repository::RepositoryError;
+use crate::repository::packed::backup::job::NewFrame;
+use crate::repository::packed::cache::{Cache, UploadedFrame, UploadedPack};
+use crate::repository::packed::frame::Frame;
+use crate::repository::packed::keys;
+use crate::repository::packed::objects::Objects;
+use crate::repository::packed::pack::{FinishedPack, PackBuilder};
+
+/// One pack under way while the next is filled: memory holds two.
+pub const UPLOADERS: usize = 1;
+/// The size packs aim at, and the smallest that a tight memory limit makes of it.
+const PACK: u64 = 32 << 20;
+const SMALLEST_PACK: u64 = 4 << 20;
+
+pub fn pack_target(memory: u64) -> usize {
+    (memory / 4).clamp(SMALLEST_PACK, PACK) as usize
+}
+
+#[derive(Debug)]
+pub struct Upload {
+    pack: FinishedPack,
+    /// Whole small files in each frame, by its number.
+    files: HashMap<usize, Vec<(Hash, u32, u32)>>,
+}
+
+/// Takes frames in order and hands full packs over.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    objects: &'a Objects,
+    target: usize,
+    builder: Option<PackBuilder>,
+    files: HashMap<usize, Vec<(Hash, u32, u32)>>,
+    frames: usize,
+    uploads: Sender<Upload>,
+    pub stored_bytes: u64,
+    pub added_bytes: u64,
+}
+
+impl<'a> Packer<'a> {
+    pub fn new(objects: &'a Objects, target: usize, uploads: Sender<Upload>) -> Self {
+        Self {
+            objects,
+            target,
+            builder: None,
+            files: HashMap::new(),
+            frames: 0,
+            uploads,
+            stored_bytes: 0,
+            added_bytes: 0,
+        }
+    }
+
+    pub fn add(&mut self, frame: &NewFrame, files: Vec<(Hash, u32, u32)>) -> Result<Frame, RepositoryError> {
+        if self.builder.as_ref().is_some_and(|builder| builder.is_full(frame.stored.len(), self.target)) {
+            self.flush()?;
+        }
+        let failed = |error: std::io::Error| RepositoryError::Worker(error.to_string());
+        let builder = match &mut self.builder {
+            Some(builder) => builder,
+            empty => empty.insert(PackBuilder::new(0).map_err(failed)?),
+        };
+        let placed = builder.add(&frame.stored, frame.plain, frame.hash).map_err(failed)?;
+        self.files.insert(self.frames, files);
+        self.frames += 1;
+        self.added_bytes += u64::from(frame.plain);
+        Ok(placed)
+    }
+
+    pub fn flush(&mut self) -> Result<(), RepositoryError> {
+        let Some(builder) = self.builder.take() else { return Ok(()) };
+        self.frames = 0;
+        let files = std::mem::take(&mut self.files);
+        let pack =
+            builder.finish(self.objects.codec).map_err(|error| RepositoryError::Worker(error.to_string()))?;
+        self.stored_bytes += pack.bytes.len() as u64;
+        self.uploads
+            .send(Upload { pack, files })
+            .map_err(|_| RepositoryError::Worker("uploading has ended".to_owned()))
+    }
+}
+
+/// Uploads until there is nothing more or something failed; the first failure is kept in `failure`.
+pub fn upload(
+    objects: &Objects,
+    cache: &Cache,
+    store: bool,
+    uploads: &Receiver<Upload>,
+    failure: &Mutex<Option<RepositoryError>>,
+) {
+    for upload in uploads {
+        if !store {
+            continue;
+        }
+        if let Err(error) = upload_one(objects, cache, upload) {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            // Dropping the receiver is what stops the run.
+            return;
+        }
+    }
+}
+
+fn upload_one(objects: &Objects, cache: &Cache, upload: Upload) -> Result<(), RepositoryError> {
+    let Upload { pack, mut files } = upload;
+    objects.store.put(&keys::pack(pack.id)?, &pack.bytes)?;
+    let frames = pack
+        .frames
+        .iter()
+        .enumerate()
+        .map(|(number, frame)| UploadedFrame {
+            offset: frame.offset,
+            stored: frame.stored,
+            plain: frame.plain,
+            hash: frame.hash,
+            files: files.remove(&number).unwrap_or_default(),
+        })
+        .collect();
+    cache.note_uploaded(&UploadedPack { pack: pack.id, size: pack.bytes.len() as u64, frames });
+    Ok(())
+}

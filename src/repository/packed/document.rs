@@ -1,0 +1,149 @@
+//! The snapshot file: the commit. Written last, whole, and only if absent; its name holds the hash of its
+//! bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::timestamp::{self, Timestamp};
+use crate::repository::packed::keys;
+use crate::repository::packed::objects::Objects;
+use crate::repository::packed::segment::SegmentRef;
+use crate::repository::{Epoch, Finding, Listing, RepositoryError};
+use crate::snapshot::{SnapshotId, Summary};
+use crate::store::{Put, StoreError};
+
+const FORMAT: u64 = 1;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Document {
+    pub format: u64,
+    /// The repository it belongs to: a file copied into another one is not taken for its own.
+    pub repository: String,
+    pub epoch: Epoch,
+    #[serde(with = "timestamp::rfc3339")]
+    pub time: Timestamp,
+    pub volume_id: String,
+    pub identity: String,
+    pub host: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SnapshotId>,
+    pub entries: u64,
+    pub files: u64,
+    pub bytes: u64,
+    pub added_bytes: u64,
+    pub stored_bytes: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    #[serde(default)]
+    pub problem_count: u64,
+    pub segments: Vec<SegmentRef>,
+}
+
+impl Document {
+    pub fn summary(&self, id: &SnapshotId) -> Summary {
+        Summary {
+            id: id.clone(),
+            time: self.time,
+            volume_id: self.volume_id.clone(),
+            identity: self.identity.clone(),
+            host: self.host.clone(),
+            parent: self.parent.clone(),
+            entries: self.entries,
+            files: self.files,
+            bytes: self.bytes,
+            added_bytes: self.added_bytes,
+            stored_bytes: self.stored_bytes,
+            problems: self.problems.clone(),
+            problem_count: self.problem_count,
+        }
+    }
+}
+
+pub const THIS_FORMAT: u64 = FORMAT;
+
+/// The commit itself. Returns the new snapshot's name.
+pub fn commit(objects: &Objects, document: &Document) -> Result<(SnapshotId, u64), RepositoryError> {
+    let mut bytes =
+        serde_json::to_vec_pretty(document).map_err(|error| RepositoryError::Worker(error.to_string()))?;
+    bytes.push(b'\n');
+    let id = keys::snapshot_id(document.time, &bytes);
+    // The name holds the hash, so whoever was first wrote the same.
+    match objects.put_new(&keys::snapshot(&id)?, &bytes)? {
+        Put::Created | Put::Exists => Ok((id, bytes.len() as u64)),
+    }
+}
+
+/// The names of all snapshots, from old to new, by one listing.
+pub fn names(objects: &Objects) -> Result<Vec<SnapshotId>, RepositoryError> {
+    let mut names = Vec::new();
+    objects.store.list(keys::SNAPSHOTS, &mut |object| {
+        match keys::parse_snapshot(object.key.as_str()) {
+            Some(id) => names.push(id),
+            None => tracing::warn!(key = object.key.as_str(), "not the name of a snapshot; passed over"),
+        }
+        Ok(())
+    })?;
+    names.sort();
+    Ok(names)
+}
+
+pub fn read(objects: &Objects, repository: &str, id: &SnapshotId) -> Result<Document, RepositoryError> {
+    let key = keys::snapshot(id)?;
+    let bytes = match objects.store.get(&key) {
+        Err(StoreError::NotFound { .. }) => {
+            return Err(RepositoryError::NoSnapshot { location: objects.location(), id: id.clone() });
+        }
+        other => other?,
+    };
+    parse(objects, repository, id, &bytes)
+}
+
+fn parse(
+    objects: &Objects,
+    repository: &str,
+    id: &SnapshotId,
+    bytes: &[u8],
+) -> Result<Document, RepositoryError> {
+    let object = format!("{}/{id}", keys::SNAPSHOTS);
+    let named = id.0.rsplit_once('-').map(|(_, hash)| hash);
+    let found = keys::snapshot_id(Timestamp::default(), bytes);
+    if found.0.rsplit_once('-').map(|(_, hash)| hash) != named {
+        return Err(objects.damaged(object, "its content does not match its name"));
+    }
+    #[derive(Deserialize)]
+    struct Format {
+        format: u64,
+    }
+    let syntax = |error: serde_json::Error| objects.damaged(object.clone(), error.to_string());
+    let Format { format } = serde_json::from_slice(bytes).map_err(syntax)?;
+    if format > FORMAT {
+        return Err(RepositoryError::Newer {
+            location: objects.location(),
+            object,
+            found: format,
+            known: FORMAT,
+        });
+    }
+    let document: Document = serde_json::from_slice(bytes).map_err(syntax)?;
+    if document.repository != repository {
+        return Err(objects.damaged(object, format!("it belongs to the repository {}", document.repository)));
+    }
+    Ok(document)
+}
+
+/// Reads all snapshot files. A damaged one is listed as such; a store that does not answer is an error.
+pub fn listing(objects: &Objects, repository: &str) -> Result<Listing, RepositoryError> {
+    let mut listing = Listing::default();
+    for id in names(objects)? {
+        match read(objects, repository, &id) {
+            Ok(document) => listing.snapshots.push(document.summary(&id)),
+            // Forgotten between the listing and now.
+            Err(RepositoryError::NoSnapshot { .. }) => {}
+            Err(RepositoryError::Damaged { object, reason, .. }) => {
+                listing.damaged.push(Finding { object, reason, snapshots: vec![id], paths: Vec::new() });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    listing.snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+    Ok(listing)
+}

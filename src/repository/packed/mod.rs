@@ -1,0 +1,204 @@
+//! The packed repository: snapshots as packs of compressed frames with manifests in segments, over any object
+//! store. `docs/format.md` describes what is stored.
+
+pub mod codec;
+
+mod backup;
+mod cache;
+mod check;
+mod descriptor;
+mod document;
+mod frame;
+mod keys;
+mod known;
+mod lease;
+mod manifest;
+mod objects;
+mod pack;
+mod parent;
+mod read;
+mod remember;
+mod restore;
+mod segment;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::repository::packed::cache::Cache;
+use crate::repository::packed::codec::Codec;
+use crate::repository::packed::descriptor::Descriptor;
+use crate::repository::packed::objects::Objects;
+use crate::repository::{
+    BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, Listing, Presence, Repository,
+    RepositoryError, RestoreReport, RestoreRequest, Writer,
+};
+use crate::snapshot::selector::Selector;
+use crate::snapshot::{Entry, SnapshotId, Summary};
+use crate::store::{self, ObjectStore};
+
+/// Bytes that every reader of stored objects must survive: for the fuzz targets.
+pub mod fuzzing {
+    use super::{codec::Codec, frame::PackId, pack, segment::Segment};
+
+    pub fn segment(bytes: &[u8]) {
+        let _ = Segment::from_lines(bytes);
+    }
+
+    pub fn pack_table(bytes: &[u8]) {
+        if let Some(id) = PackId::parse(&"0".repeat(32)) {
+            let _ = pack::read_table(id, bytes, 1 << 30);
+        }
+        let _ = pack::table_length(bytes);
+    }
+
+    pub fn frame(bytes: &[u8]) {
+        for codec in [Codec::Zstd, Codec::Gzip, Codec::None] {
+            let _ = codec.decode(bytes, 64 << 10);
+        }
+    }
+}
+
+/// How a new repository is made and how objects are written to one that exists.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PackedOptions {
+    /// Of a new repository; one that exists keeps its own.
+    pub codec: Codec,
+    pub level: Option<i32>,
+}
+
+#[derive(Debug)]
+pub struct Packed {
+    store: Arc<dyn ObjectStore>,
+    options: PackedOptions,
+    clock: Arc<dyn Clock>,
+}
+
+impl Packed {
+    pub fn new(store: Arc<dyn ObjectStore>, options: PackedOptions, clock: Arc<dyn Clock>) -> Self {
+        Self { store, options, clock }
+    }
+
+    fn open(&self) -> Result<(Descriptor, Objects), RepositoryError> {
+        let absent = || RepositoryError::Absent { location: self.store.location() };
+        if self.store.presence()? == store::Presence::Absent {
+            return Err(absent());
+        }
+        let descriptor = descriptor::read(&self.store)?.ok_or_else(absent)?;
+        let codec = descriptor.codec;
+        if codec != self.options.codec {
+            tracing::debug!(codec = codec.name(), "the repository keeps the codec it was made with");
+        }
+        let level = self.options.level.filter(|level| codec.levels().contains(level));
+        let objects = Objects {
+            store: self.store.clone(),
+            codec,
+            level: level.unwrap_or_else(|| codec.default_level()),
+        };
+        Ok((descriptor, objects))
+    }
+}
+
+impl Repository for Packed {
+    fn location(&self) -> String {
+        self.store.location()
+    }
+
+    fn probe(&self) -> Result<Presence, RepositoryError> {
+        match self.open() {
+            Err(RepositoryError::Absent { .. }) => Ok(Presence::Absent),
+            Err(error) => Err(error),
+            Ok((_, objects)) => match document::names(&objects)?.is_empty() {
+                true => Ok(Presence::Empty),
+                false => Ok(Presence::Ready),
+            },
+        }
+    }
+
+    fn create(&self, identity: &str) -> Result<(), RepositoryError> {
+        self.store.create()?;
+        let descriptor = match descriptor::read(&self.store)? {
+            Some(descriptor) => descriptor,
+            None => descriptor::create(&self.store, identity, self.options.codec, backup::chunker())?,
+        };
+        if descriptor.identity == identity {
+            return Ok(());
+        }
+        Err(RepositoryError::Identity {
+            location: self.location(),
+            found: descriptor.identity,
+            expected: identity.to_owned(),
+        })
+    }
+
+    fn identity(&self) -> Result<String, RepositoryError> {
+        Ok(self.open()?.0.identity)
+    }
+
+    fn snapshots(&self) -> Result<Listing, RepositoryError> {
+        let (descriptor, objects) = self.open()?;
+        document::listing(&objects, &descriptor.id)
+    }
+
+    fn newest(&self) -> Result<Option<SnapshotId>, RepositoryError> {
+        let (_, objects) = self.open()?;
+        Ok(document::names(&objects)?.pop())
+    }
+
+    fn summary(&self, id: &SnapshotId) -> Result<Summary, RepositoryError> {
+        let (descriptor, objects) = self.open()?;
+        Ok(document::read(&objects, &descriptor.id, id)?.summary(id))
+    }
+
+    fn take_over(&self, writer: &Writer) -> Result<Epoch, RepositoryError> {
+        let (_, objects) = self.open()?;
+        lease::take(&objects, writer, self.clock.now())
+    }
+
+    fn backup(&self, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
+        backup::run(self, request)
+    }
+
+    fn entries(
+        &self,
+        id: &SnapshotId,
+        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), RepositoryError> {
+        let (descriptor, objects) = self.open()?;
+        let document = document::read(&objects, &descriptor.id, id)?;
+        for reference in &document.segments {
+            let segment = parent::load(&objects, &Cache::default(), reference)?;
+            for entry in segment.entries {
+                if visit(entry).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        id: &SnapshotId,
+        selector: &Selector,
+        sink: &mut EntrySink<'_>,
+    ) -> Result<(), RepositoryError> {
+        read::run(self, id, selector, sink)
+    }
+
+    fn restore(
+        &self,
+        id: &SnapshotId,
+        request: &RestoreRequest<'_>,
+    ) -> Result<RestoreReport, RepositoryError> {
+        restore::run(self, id, request)
+    }
+
+    fn remember(&self, id: &SnapshotId, request: &BackupRequest<'_>) -> Result<(), RepositoryError> {
+        remember::run(self, id, request)
+    }
+
+    fn check(&self, request: &CheckRequest) -> Result<CheckReport, RepositoryError> {
+        check::run(self, request)
+    }
+}

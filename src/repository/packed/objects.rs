@@ -1,0 +1,152 @@
+//! Whole objects of a packed repository, verified on the way in: what is read here either is what was written
+//! or is reported as damaged. The place where encryption wraps and unwraps.
+
+use std::sync::Arc;
+
+use crate::base::hash::Hash;
+use crate::base::sealed::{self, SealError};
+use crate::repository::RepositoryError;
+use crate::repository::packed::codec::Codec;
+use crate::repository::packed::frame::{Frame, PackId};
+use crate::repository::packed::keys;
+use crate::repository::packed::pack::{self, TRAILER};
+use crate::repository::packed::segment::{LONGEST_SEGMENT, Segment, SegmentRef};
+use crate::store::{Key, ObjectStore, Put, StoreError};
+
+/// Most tables are shorter, so one request usually brings trailer and table.
+const TAIL_GUESS: u64 = 16 << 10;
+
+#[derive(Clone, Debug)]
+pub struct Objects {
+    pub store: Arc<dyn ObjectStore>,
+    pub codec: Codec,
+    pub level: i32,
+}
+
+impl Objects {
+    pub fn location(&self) -> String {
+        self.store.location()
+    }
+
+    pub fn damaged(&self, object: impl Into<String>, reason: impl Into<String>) -> RepositoryError {
+        RepositoryError::Damaged { location: self.location(), object: object.into(), reason: reason.into() }
+    }
+
+    /// A missing object that something refers to is damage, not absence.
+    pub fn needed<T>(&self, key: &Key, result: Result<T, StoreError>) -> Result<T, RepositoryError> {
+        match result {
+            Err(StoreError::NotFound { .. }) => Err(self.damaged(key.as_str(), "it is missing")),
+            Err(error @ StoreError::ShortRead { .. }) => Err(self.damaged(key.as_str(), error.to_string())),
+            other => Ok(other?),
+        }
+    }
+
+    pub fn segment_lines(&self, segment: &SegmentRef) -> Result<Vec<u8>, RepositoryError> {
+        let key = keys::segment(&segment.id)?;
+        let stored = self.needed(&key, self.store.get(&key))?;
+        self.decode_segment(segment, &stored).map_err(|reason| self.damaged(key.as_str(), reason))
+    }
+
+    pub fn decode_segment(&self, segment: &SegmentRef, stored: &[u8]) -> Result<Vec<u8>, String> {
+        if segment.size > LONGEST_SEGMENT {
+            return Err(format!(
+                "the snapshot says that it has {} bytes, more than any segment",
+                segment.size
+            ));
+        }
+        let length = usize::try_from(segment.size).map_err(|error| error.to_string())?;
+        let lines =
+            self.codec.decode(stored, length).map_err(|error| format!("it does not decode: {error}"))?;
+        if Hash::of(&lines) == segment.id {
+            Ok(lines)
+        } else {
+            Err("its content does not match its name".to_owned())
+        }
+    }
+
+    pub fn parse_segment(&self, segment: &SegmentRef, lines: &[u8]) -> Result<Segment, RepositoryError> {
+        Segment::from_lines(lines)
+            .map_err(|reason| self.damaged(format!("{}/{}", keys::SEGMENTS, segment.id), reason))
+    }
+
+    /// The decoded bytes of one frame, from bytes that begin at its offset.
+    pub fn decode_frame(&self, frame: &Frame, stored: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        let object = || format!("{}/{}", keys::PACKS, frame.pack);
+        let plain = self.codec.decode(stored, frame.plain as usize).map_err(|error| {
+            self.damaged(object(), format!("the frame at {} does not decode: {error}", frame.offset))
+        })?;
+        if Hash::of(&plain) == frame.hash {
+            Ok(plain)
+        } else {
+            Err(self.damaged(object(), format!("the frame at {} does not match its hash", frame.offset)))
+        }
+    }
+
+    pub fn fetch(&self, pack: PackId, offset: u64, length: u64) -> Result<Vec<u8>, RepositoryError> {
+        let key = keys::pack(pack)?;
+        self.needed(&key, self.store.get_range(&key, offset, length))
+    }
+
+    pub fn frame_bytes(&self, frame: &Frame) -> Result<Vec<u8>, RepositoryError> {
+        let stored = self.fetch(frame.pack, frame.offset, u64::from(frame.stored))?;
+        self.decode_frame(frame, &stored)
+    }
+
+    /// The frames that the pack's own table of contents names, and the pack's size.
+    pub fn table(&self, id: PackId) -> Result<(Vec<Frame>, u64), RepositoryError> {
+        let key = keys::pack(id)?;
+        let size = self.needed(&key, self.store.size(&key))?;
+        let damaged = |reason: &str| self.damaged(key.as_str(), reason);
+        let (before, after) = self.codec.wrapping();
+        let tail_length = size.min(TAIL_GUESS);
+        let mut tail = self.fetch(id, size - tail_length, tail_length)?;
+        let end = tail.len().checked_sub(after).ok_or_else(|| damaged("it is cut"))?;
+        let trailer = end.checked_sub(TRAILER).and_then(|from| tail.get(from..end));
+        let length =
+            trailer.and_then(pack::table_length).ok_or_else(|| damaged("its end is not that of a pack"))?;
+        let wanted = (length + TRAILER + after + before) as u64;
+        let data_end = size.checked_sub(wanted).ok_or_else(|| damaged("its table of contents is cut"))?;
+        if wanted > tail_length {
+            tail = self.fetch(id, data_end, wanted)?;
+        }
+        let from = tail.len() - (length + TRAILER + after);
+        let table = tail.get(from..from + length).unwrap_or_default();
+        let frames = pack::read_table(id, table, data_end).map_err(|reason| damaged(&reason))?;
+        Ok((frames, size))
+    }
+
+    pub fn put_segment(&self, lines: &[u8]) -> Result<(Hash, u64), RepositoryError> {
+        let id = Hash::of(lines);
+        let key = keys::segment(&id)?;
+        let stored = self.encode(lines)?;
+        self.store.put(&key, &stored)?;
+        Ok((id, stored.len() as u64))
+    }
+
+    pub fn encode(&self, plain: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        self.codec
+            .encode(self.level, plain)
+            .map_err(|error| RepositoryError::Worker(format!("compressing: {error}")))
+    }
+
+    pub fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<Put, RepositoryError> {
+        Ok(self.store.put_if_absent(key, bytes)?)
+    }
+
+    pub fn open_sealed<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &Key,
+        bytes: &[u8],
+        known: u64,
+    ) -> Result<T, RepositoryError> {
+        sealed::open(bytes, known).map_err(|error| match error {
+            SealError::Newer { found, known } => RepositoryError::Newer {
+                location: self.location(),
+                object: key.as_str().to_owned(),
+                found,
+                known,
+            },
+            other => self.damaged(key.as_str(), other.to_string()),
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! Fills the cache from a tree that was just restored: a walk instead of the reading that the next backup
+//! would do without it.
+
+use crate::repository::packed::backup::settle;
+use crate::repository::packed::cache::{Cache, StatRow};
+use crate::repository::packed::parent::load;
+use crate::repository::packed::{Packed, document};
+use crate::repository::{BackupRequest, RepositoryError};
+use crate::snapshot::{Entry, Kind, SnapshotId};
+use crate::tree::{FileKind, Found, Root, Walk};
+
+/// Entries that differ from the snapshot, because somebody was quicker, are noted as not to be trusted.
+pub(super) fn run(
+    packed: &Packed,
+    id: &SnapshotId,
+    request: &BackupRequest<'_>,
+) -> Result<(), RepositoryError> {
+    let (descriptor, objects) = packed.open()?;
+    let document = document::read(&objects, &descriptor.id, id)?;
+    let cache = Cache::open(Some(request.cache), &descriptor.id);
+    let root = Root::open(request.root)?;
+    let mut walk = Walk::new(&root, request.walk.clone()).filter_map(Result::ok).peekable();
+    for reference in &document.segments {
+        let segment = load(&objects, &cache, reference)?;
+        let mut rows = Vec::with_capacity(segment.entries.len());
+        for entry in &segment.entries {
+            while walk.next_if(|found| found.path < entry.path).is_some() {}
+            let row = walk.next_if(|found| found.path == entry.path).map(|found| {
+                // Whoever writes from now on gets a later time than the one noted.
+                let settled = settle(request.clock, &found.stat);
+                let trusted = settled && is_as_restored(entry, &found);
+                StatRow { inode: found.stat.inode, ctime: found.stat.ctime, trusted }
+            });
+            rows.push(row.unwrap_or_default());
+        }
+        cache.keep_stats(&reference.id, &rows);
+    }
+    cache.keep_only(&document.segments);
+    Ok(())
+}
+
+fn is_as_restored(entry: &Entry, found: &Found) -> bool {
+    let kind = match (&entry.kind, found.stat.kind) {
+        (Kind::File { size, .. }, FileKind::File) => *size == found.stat.size,
+        (Kind::File { .. }, _) | (_, FileKind::File) => false,
+        _ => true,
+    };
+    kind && entry.mtime == found.stat.mtime
+}

@@ -1,0 +1,269 @@
+//! A restore: fills a directory with a snapshot or a part of it. Directories first, then contents by many
+//! workers, then hard links, and the directories' own metadata last. What an interrupted run made whole stays.
+
+mod plan;
+mod write;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::repository::packed::Packed;
+use crate::repository::packed::cache::Cache;
+use crate::repository::packed::document;
+use crate::repository::packed::objects::Objects;
+use crate::repository::packed::parent::load;
+use crate::repository::packed::restore::plan::ranges;
+use crate::repository::packed::restore::write::{Job, Partial, Prepared, Shared, work};
+use crate::repository::packed::segment::{Segment, SegmentRef};
+use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
+use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
+use crate::tree::{Cursor, Stat, TreeWriter, Walk, WalkOptions};
+
+/// One request to the store, if the memory allows.
+const LONGEST_RANGE: u64 = 8 << 20;
+const SHORTEST_RANGE: u64 = 1 << 20;
+/// Files a job without requests handles.
+const BATCH: usize = 256;
+
+pub(super) fn run(
+    packed: &Packed,
+    id: &SnapshotId,
+    request: &RestoreRequest<'_>,
+) -> Result<RestoreReport, RepositoryError> {
+    let (descriptor, objects) = packed.open()?;
+    let document = document::read(&objects, &descriptor.id, id)?;
+    let cache = Cache::open(request.cache, &descriptor.id);
+    let writer = TreeWriter::open(request.target)?;
+    request.progress.expect(document.entries, document.bytes);
+    let shared = Shared {
+        objects: &objects,
+        writer: &writer,
+        progress: request.progress,
+        resuming: holds_something(&writer)?,
+        fetched_bytes: AtomicU64::new(0),
+        open_files: AtomicUsize::new(0),
+        failure: Mutex::new(None),
+    };
+    let threads = request.workers.threads.max(2);
+    let longest = (request.workers.memory / (4 * threads as u64)).clamp(SHORTEST_RANGE, LONGEST_RANGE);
+    let (jobs, queue) = bounded(threads);
+    let outcome: Result<(RestoreReport, Vec<Entry>), RepositoryError> = thread::scope(|scope| {
+        for _ in 0..threads {
+            let queue = queue.clone();
+            let shared = &shared;
+            scope.spawn(move || work(shared, &queue));
+        }
+        drop(queue);
+        let mut run = Run {
+            request,
+            objects: &objects,
+            cache: &cache,
+            shared: &shared,
+            cursor: writer.cursor(),
+            jobs,
+            longest,
+            report: RestoreReport::default(),
+            links: Vec::new(),
+            unlinked: Default::default(),
+        };
+        for segment in &document.segments {
+            run.segment(segment)?;
+        }
+        // The workers end when the queue is closed, and the scope waits for them.
+        let Run { report, links, .. } = run;
+        Ok((report, links))
+    });
+    if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    let (mut report, links) = outcome?;
+    let mut cursor = writer.cursor();
+    for entry in &links {
+        link(&shared, &mut cursor, entry)?;
+    }
+    finish_directories(&objects, &cache, &document.segments, request, &mut cursor)?;
+    report.fetched_bytes = shared.fetched_bytes.load(Ordering::Relaxed);
+    report.problems = writer.problems().lines();
+    report.problem_count = writer.problems().total();
+    Ok(report)
+}
+
+fn holds_something(writer: &TreeWriter) -> Result<bool, RepositoryError> {
+    // The first is the root itself.
+    match Walk::new(writer.root(), WalkOptions::default()).nth(1) {
+        None => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(problem)) => Err(problem.error.into()),
+    }
+}
+
+struct Run<'r, 'a> {
+    request: &'r RestoreRequest<'a>,
+    objects: &'r Objects,
+    cache: &'r Cache,
+    shared: &'r Shared<'r>,
+    cursor: Cursor,
+    jobs: Sender<Job>,
+    longest: u64,
+    report: RestoreReport,
+    /// Later members of groups of hard links.
+    links: Vec<Entry>,
+    /// Groups whose first member is not asked for, and who stands in for it.
+    unlinked: std::collections::HashMap<RelativePath, RelativePath>,
+}
+
+impl Run<'_, '_> {
+    fn segment(&mut self, reference: &SegmentRef) -> Result<(), RepositoryError> {
+        let segment = load(self.objects, self.cache, reference)?;
+        let mut files = Vec::new();
+        for (number, entry) in segment.entries.iter().enumerate() {
+            if number % 1024 == 0 && (self.request.cancel.is_cancelled() || self.shared.failed()) {
+                return Err(RepositoryError::Cancelled);
+            }
+            if !self.wants(entry) {
+                continue;
+            }
+            self.report.entries += 1;
+            match &entry.kind {
+                Kind::Directory => {
+                    self.directory(entry)?;
+                    self.request.progress.add(1, 0);
+                }
+                Kind::File { size, .. } => {
+                    self.report.files += 1;
+                    self.report.bytes += size;
+                    match self.as_link(entry) {
+                        Some(link) => self.links.push(link),
+                        None => files.push(number),
+                    }
+                }
+                _ => {
+                    if self.shared.resuming {
+                        self.cursor.remove(&entry.path)?;
+                    }
+                    self.cursor.make(entry)?;
+                    self.request.progress.add(1, 0);
+                }
+            }
+        }
+        self.files(segment, files)
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        let selector = self.request.selector;
+        selector.takes(&entry.path) || (entry.is_directory() && selector.leads(&entry.path))
+    }
+
+    fn directory(&mut self, entry: &Entry) -> Result<(), RepositoryError> {
+        Ok(self.cursor.directory(&entry.path)?)
+    }
+
+    /// The entry as a link to a member that is restored with its content, unless it has to be that member.
+    fn as_link(&mut self, entry: &Entry) -> Option<Entry> {
+        let first = entry.hard_link.as_ref()?;
+        let target = match self.request.selector.takes(first) {
+            true => first.clone(),
+            false => match self.unlinked.get(first) {
+                Some(stand_in) => stand_in.clone(),
+                None => {
+                    self.unlinked.insert(first.clone(), entry.path.clone());
+                    return None;
+                }
+            },
+        };
+        Some(Entry { hard_link: Some(target), ..entry.clone() })
+    }
+
+    fn files(&mut self, segment: Segment, mut files: Vec<usize>) -> Result<(), RepositoryError> {
+        let mut partial = std::collections::HashMap::new();
+        for number in &files {
+            if let Some(Kind::File { extents, holes, .. }) =
+                segment.entries.get(*number).map(|entry| &entry.kind)
+                && !extents.is_empty()
+                && (extents.len() > 1 || !holes.is_empty())
+            {
+                partial.insert(*number, Partial::new(0));
+            }
+        }
+        let prepared = Arc::new(Prepared { segment, partial });
+        if self.shared.resuming {
+            let whole = self.inspect(&prepared, &files)?;
+            files.retain(|number| whole.binary_search(number).is_err());
+        }
+        let stored =
+            |number: &usize| prepared.segment.entries.get(*number).is_some_and(|e| !e.extents().is_empty());
+        let (stored, empty): (Vec<usize>, Vec<usize>) = files.into_iter().partition(stored);
+        for batch in empty.chunks(BATCH) {
+            self.send(Job::Empty(Arc::clone(&prepared), batch.to_vec()))?;
+        }
+        let ranges = ranges(&prepared.segment, stored.into_iter(), self.longest);
+        // Counted before the first piece is written, or a file could look finished too early.
+        for piece in ranges.iter().flat_map(|range| &range.frames).flat_map(|frame| &frame.uses) {
+            if let Some(partial) = prepared.partial.get(&piece.entry) {
+                partial.left.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        for range in ranges {
+            self.send(Job::Range(Arc::clone(&prepared), range))?;
+        }
+        Ok(())
+    }
+
+    /// The numbers, sorted, of files that an interrupted run left whole.
+    fn inspect(&mut self, prepared: &Arc<Prepared>, files: &[usize]) -> Result<Vec<usize>, RepositoryError> {
+        let batches: Vec<_> = files.chunks(BATCH).collect();
+        let (reply, answers) = bounded(batches.len().max(1));
+        for batch in batches {
+            self.send(Job::Inspect(Arc::clone(prepared), batch.to_vec(), reply.clone()))?;
+        }
+        drop(reply);
+        let mut whole: Vec<usize> = answers.iter().flatten().collect();
+        whole.sort_unstable();
+        self.report.reused_files += whole.len() as u64;
+        for entry in whole.iter().filter_map(|number| prepared.segment.entries.get(*number)) {
+            self.request.progress.add(1, entry.size());
+        }
+        Ok(whole)
+    }
+
+    fn send(&self, job: Job) -> Result<(), RepositoryError> {
+        self.jobs.send(job).map_err(|_| RepositoryError::Worker("no worker is left".to_owned()))
+    }
+}
+
+fn link(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<(), RepositoryError> {
+    let Some(first) = &entry.hard_link else { return Ok(()) };
+    if shared.resuming {
+        let inode = |path: &RelativePath| shared.writer.root().stat(path).map(|stat: Stat| stat.identity());
+        match (inode(first), inode(&entry.path)) {
+            (Ok(one), Ok(other)) if one == other => return Ok(()),
+            _ => cursor.remove(&entry.path)?,
+        }
+    }
+    cursor.hard_link(first, &entry.path)?;
+    shared.progress.add(1, entry.size());
+    Ok(())
+}
+
+/// From the last to the first, so that a directory closed to us is closed after what is below it. Segments are
+/// read again rather than kept: memory must not grow with the number of directories.
+fn finish_directories(
+    objects: &Objects,
+    cache: &Cache,
+    segments: &[SegmentRef],
+    request: &RestoreRequest<'_>,
+    cursor: &mut Cursor,
+) -> Result<(), RepositoryError> {
+    for reference in segments.iter().rev() {
+        let segment = load(objects, cache, reference)?;
+        for entry in segment.entries.iter().rev().filter(|entry| entry.is_directory()) {
+            if request.selector.takes(&entry.path) || request.selector.leads(&entry.path) {
+                cursor.finish_directory(entry)?;
+            }
+        }
+    }
+    Ok(())
+}

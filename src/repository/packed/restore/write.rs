@@ -1,0 +1,238 @@
+//! What restore workers do: fetch a range, decode and verify its frames, write the pieces, finish files. Also
+//! finds out which files of an interrupted run are whole.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::base::hash::Hash;
+use crate::base::progress::Progress;
+use crate::repository::RepositoryError;
+use crate::repository::packed::objects::Objects;
+use crate::repository::packed::restore::plan::{Range, Use};
+use crate::repository::packed::segment::Segment;
+use crate::snapshot::{Entry, Kind};
+use crate::tree::{Cursor, FileKind, FileSink, Stat, TreeWriter};
+
+/// Files kept open between two of their pieces.
+const KEPT_OPEN: usize = 256;
+
+pub enum Job {
+    Range(Arc<Prepared>, Range),
+    /// Files without stored content, by number.
+    Empty(Arc<Prepared>, Vec<usize>),
+    /// Look whether the files with these numbers are whole; the answer holds those that are.
+    Inspect(Arc<Prepared>, Vec<usize>, Sender<Vec<usize>>),
+}
+
+/// A segment while its files are written.
+#[derive(Debug)]
+pub struct Prepared {
+    pub segment: Segment,
+    /// Files in more than one piece, by entry number.
+    pub partial: HashMap<usize, Partial>,
+}
+
+/// A file that is written piece by piece, maybe by several workers.
+#[derive(Debug)]
+pub struct Partial {
+    pub left: AtomicUsize,
+    state: Mutex<PartialState>,
+}
+
+#[derive(Debug, Default)]
+struct PartialState {
+    created: bool,
+    sink: Option<Arc<FileSink>>,
+}
+
+impl Partial {
+    pub fn new(pieces: usize) -> Self {
+        Self { left: AtomicUsize::new(pieces), state: Mutex::default() }
+    }
+}
+
+#[derive(Debug)]
+pub struct Shared<'a> {
+    pub objects: &'a Objects,
+    pub writer: &'a TreeWriter,
+    pub progress: &'a Progress,
+    /// The target held something when the run began.
+    pub resuming: bool,
+    pub fetched_bytes: AtomicU64,
+    pub open_files: AtomicUsize,
+    pub failure: Mutex<Option<RepositoryError>>,
+}
+
+impl Shared<'_> {
+    pub fn fail(&self, error: RepositoryError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    pub fn failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job>) {
+    let mut cursor = shared.writer.cursor();
+    for job in jobs {
+        // After a failure the queue is emptied without doing anything, so that whoever fills it is not stuck.
+        if shared.failed() {
+            continue;
+        }
+        let done = match job {
+            Job::Range(prepared, range) => write_range(shared, &mut cursor, &prepared, &range),
+            Job::Empty(prepared, numbers) => numbers
+                .iter()
+                .filter_map(|number| prepared.segment.entries.get(*number))
+                .try_for_each(|entry| write_whole(shared, &mut cursor, entry, &[])),
+            Job::Inspect(prepared, numbers, reply) => {
+                let whole = numbers.into_iter().filter(|number| {
+                    prepared
+                        .segment
+                        .entries
+                        .get(*number)
+                        .is_some_and(|entry| is_whole(shared, &mut cursor, entry))
+                });
+                // Nobody waits for the answer only after a failure.
+                drop(reply.send(whole.collect()));
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            shared.fail(error);
+        }
+    }
+}
+
+fn write_range(
+    shared: &Shared<'_>,
+    cursor: &mut Cursor,
+    prepared: &Prepared,
+    range: &Range,
+) -> Result<(), RepositoryError> {
+    let bytes = shared.objects.fetch(range.pack, range.offset, range.length)?;
+    shared.fetched_bytes.fetch_add(range.length, Ordering::Relaxed);
+    for used in &range.frames {
+        let from = usize::try_from(used.frame.offset - range.offset).unwrap_or(usize::MAX);
+        let stored = bytes.get(from..from.saturating_add(used.frame.stored as usize)).unwrap_or_default();
+        let plain = shared.objects.decode_frame(&used.frame, stored)?;
+        for piece in &used.uses {
+            let Some(entry) = prepared.segment.entries.get(piece.entry) else { continue };
+            let from = piece.skip as usize;
+            let content =
+                plain.get(from..from + piece.length as usize).ok_or_else(|| content_error(entry))?;
+            match prepared.partial.get(&piece.entry) {
+                None => write_whole(shared, cursor, entry, content)?,
+                Some(partial) => write_piece(shared, cursor, entry, partial, piece, content)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A file in one piece without holes.
+fn write_whole(
+    shared: &Shared<'_>,
+    cursor: &mut Cursor,
+    entry: &Entry,
+    content: &[u8],
+) -> Result<(), RepositoryError> {
+    if let Kind::File { hash, holes, .. } = &entry.kind
+        && holes.is_empty()
+        && Hash::of(content) != *hash
+    {
+        return Err(content_error(entry));
+    }
+    clear(shared, cursor, entry)?;
+    let mut sink = cursor.file(&entry.path)?;
+    sink.write_all(content)?;
+    sink.finish(entry)?;
+    shared.progress.add(1, entry.size());
+    Ok(())
+}
+
+fn write_piece(
+    shared: &Shared<'_>,
+    cursor: &mut Cursor,
+    entry: &Entry,
+    partial: &Partial,
+    piece: &Use,
+    content: &[u8],
+) -> Result<(), RepositoryError> {
+    let sink = {
+        let mut state = partial.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&state.sink, state.created) {
+            (Some(sink), _) => Arc::clone(sink),
+            (None, created) => {
+                let sink = Arc::new(if created {
+                    cursor.reopen(&entry.path)?
+                } else {
+                    clear(shared, cursor, entry)?;
+                    cursor.file(&entry.path)?
+                });
+                state.created = true;
+                if shared.open_files.load(Ordering::Relaxed) < KEPT_OPEN {
+                    shared.open_files.fetch_add(1, Ordering::Relaxed);
+                    state.sink = Some(Arc::clone(&sink));
+                }
+                sink
+            }
+        }
+    };
+    sink.write_at(piece.file_offset, content)?;
+    shared.progress.add(0, content.len() as u64);
+    drop(sink);
+    // Whoever writes the last piece finishes the file; all others have written theirs.
+    if partial.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let kept = partial.state.lock().unwrap_or_else(PoisonError::into_inner).sink.take();
+        let sink = match kept.map(Arc::try_unwrap) {
+            Some(sink) => {
+                shared.open_files.fetch_sub(1, Ordering::Relaxed);
+                sink.ok()
+            }
+            None => None,
+        };
+        let sink = match sink {
+            Some(sink) => sink,
+            None => cursor.reopen(&entry.path)?,
+        };
+        sink.finish(entry)?;
+        shared.progress.add(1, 0);
+    }
+    Ok(())
+}
+
+/// What an interrupted run left under this name, if it was not whole.
+fn clear(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<(), RepositoryError> {
+    if shared.resuming { Ok(cursor.remove(&entry.path)?) } else { Ok(()) }
+}
+
+/// Whether a file from an interrupted run has the content of `entry`; then it also gets its metadata. Anything
+/// doubtful is "no": it is written again.
+fn is_whole(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> bool {
+    let Kind::File { size, hash, .. } = &entry.kind else { return false };
+    let Ok(file) = shared.writer.root().open_file(&entry.path) else { return false };
+    if !Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File && stat.size == *size) {
+        return false;
+    }
+    let mut file = std::fs::File::from(file);
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0u8; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => drop(hasher.update(buffer.get(..count).unwrap_or_default())),
+            Err(_) => return false,
+        }
+    }
+    Hash::finish(&hasher) == *hash && cursor.finish_file(entry).is_ok()
+}
+
+fn content_error(entry: &Entry) -> RepositoryError {
+    RepositoryError::Content { path: entry.path.to_string() }
+}

@@ -1,0 +1,180 @@
+//! A segment: a run of manifest entries with the frames that hold their content, as lines of JSON. The first
+//! line is the header, every other one an entry. Reading trusts nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::hash::Hash;
+use crate::repository::packed::frame::{Frame, LONGEST_FRAME, PackId};
+use crate::snapshot::Entry;
+
+/// Bytes of one decoded segment: about ten times what 75,000 entries with long names take.
+pub const LONGEST_SEGMENT: u64 = 512 << 20;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Extents of the entries count into this table.
+    pub frames: Vec<Frame>,
+    pub entries: Vec<Entry>,
+}
+
+/// What a snapshot keeps of each of its segments. `id` is the BLAKE3 of the decoded lines, so equal runs of
+/// entries are one object, whatever compressed them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRef {
+    pub id: Hash,
+    pub entries: u64,
+    /// Bytes of the decoded lines.
+    pub size: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    segment: u64,
+    packs: Vec<PackId>,
+    /// `[pack, offset, stored, plain, hash]`
+    frames: Vec<(u32, u64, u32, u32, Hash)>,
+}
+
+const SEGMENT_FORMAT: u64 = 1;
+
+impl Segment {
+    pub fn to_lines(&self) -> serde_json::Result<Vec<u8>> {
+        let mut packs: Vec<PackId> = Vec::new();
+        let mut rows = Vec::with_capacity(self.frames.len());
+        for frame in &self.frames {
+            // Neighbouring frames mostly share their pack, and a segment has few packs: a search from the back.
+            let at = packs.iter().rposition(|pack| *pack == frame.pack).unwrap_or_else(|| {
+                packs.push(frame.pack);
+                packs.len() - 1
+            });
+            rows.push((
+                u32::try_from(at).unwrap_or(u32::MAX),
+                frame.offset,
+                frame.stored,
+                frame.plain,
+                frame.hash,
+            ));
+        }
+        let mut lines = Vec::with_capacity(self.entries.len() * 220 + rows.len() * 110);
+        serde_json::to_writer(&mut lines, &Header { segment: SEGMENT_FORMAT, packs, frames: rows })?;
+        lines.push(b'\n');
+        for entry in &self.entries {
+            serde_json::to_writer(&mut lines, entry)?;
+            lines.push(b'\n');
+        }
+        Ok(lines)
+    }
+
+    /// The segment in `lines`; `Err` says what is wrong with them.
+    pub fn from_lines(lines: &[u8]) -> Result<Self, String> {
+        let body = lines.strip_suffix(b"\n").ok_or("it is cut")?;
+        let mut rows = body.split(|byte| *byte == b'\n');
+        let header = rows.next().unwrap_or_default();
+        let header: Header =
+            serde_json::from_slice(header).map_err(|error| format!("its header: {error}"))?;
+        if header.segment > SEGMENT_FORMAT {
+            return Err(format!(
+                "it is of format {}; this program reads up to {SEGMENT_FORMAT}",
+                header.segment
+            ));
+        }
+        let frames =
+            header.frames.iter().map(|row| frame(&header.packs, *row)).collect::<Result<Vec<_>, _>>()?;
+        let mut entries: Vec<Entry> = Vec::with_capacity(lines.len() / 256);
+        for row in rows {
+            let entry: Entry = serde_json::from_slice(row).map_err(|error| error.to_string())?;
+            check_extents(&entry, &frames)?;
+            if entries.last().is_some_and(|last| last.path >= entry.path) {
+                return Err(format!("the entry {:?} is out of order", entry.path));
+            }
+            entries.push(entry);
+        }
+        Ok(Self { frames, entries })
+    }
+}
+
+fn frame(packs: &[PackId], row: (u32, u64, u32, u32, Hash)) -> Result<Frame, String> {
+    let (pack, offset, stored, plain, hash) = row;
+    let pack = *packs.get(pack as usize).ok_or("a frame names a pack that is not listed")?;
+    if plain > LONGEST_FRAME || stored > LONGEST_FRAME + (1 << 20) {
+        return Err(format!("a frame of pack {pack} has an impossible length"));
+    }
+    Ok(Frame { pack, offset, stored, plain, hash })
+}
+
+fn check_extents(entry: &Entry, frames: &[Frame]) -> Result<(), String> {
+    for extent in entry.extents() {
+        let inside = frames.get(extent.frame as usize).is_some_and(|frame| {
+            extent.skip.checked_add(extent.length).is_some_and(|end| end <= frame.plain)
+        });
+        if !inside || extent.length == 0 {
+            return Err(format!("the file {:?} names content outside its frame", entry.path));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::timestamp::Timestamp;
+    use crate::snapshot::{Extent, Kind, RelativePath};
+    use proptest::prelude::*;
+
+    fn sample() -> Segment {
+        let pack = PackId::random().unwrap();
+        let frame = Frame { pack, offset: 0, stored: 10, plain: 100, hash: Hash::of(b"f") };
+        let entry = |path: &str, kind| Entry {
+            path: RelativePath::new(path).unwrap(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::new(1, 2),
+            attributes: Vec::new(),
+            hard_link: None,
+        };
+        let extents = vec![Extent { frame: 0, skip: 40, length: 60 }];
+        let file = Kind::File { size: 60, hash: Hash::of(b"c"), holes: Vec::new(), extents };
+        Segment { frames: vec![frame], entries: vec![entry("", Kind::Directory), entry("a", file)] }
+    }
+
+    #[test]
+    fn lines_read_back_as_written() {
+        let segment = sample();
+        let lines = segment.to_lines().unwrap();
+        assert_eq!(Segment::from_lines(&lines).unwrap(), segment);
+        assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
+    }
+
+    #[test]
+    fn manifests_made_to_harm_are_refused() {
+        let lines = String::from_utf8(sample().to_lines().unwrap()).unwrap();
+        for (from, to) in [
+            ("\"p\":\"a\"", "\"p\":\"../a\""),
+            ("\"p\":\"a\"", "\"p\":\"/a\""),
+            ("\"p\":\"a\"", "\"p\":\"a/../../b\""),
+            ("\"p\":\"a\"", "\"p\":\"\""),
+            ("[0,40,60]", "[0,41,60]"),
+            ("[0,40,60]", "[1,40,60]"),
+            ("[0,40,60]", "[0,4294967295,60]"),
+            ("[0,0,10,100,", "[0,0,10,4294967295,"),
+            ("[0,0,10,100,", "[7,0,10,100,"),
+            ("\"segment\":1", "\"segment\":2"),
+        ] {
+            assert!(lines.contains(from), "{from}");
+            assert!(Segment::from_lines(lines.replace(from, to).as_bytes()).is_err(), "{from} -> {to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(at in 0usize..400, with in proptest::collection::vec(any::<u8>(), 0..8)) {
+            let mut lines = sample().to_lines().unwrap();
+            let at = at.min(lines.len());
+            let end = (at + with.len()).min(lines.len());
+            lines.splice(at..end, with);
+            let _ = Segment::from_lines(&lines);
+        }
+    }
+}
