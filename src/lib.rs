@@ -1,6 +1,7 @@
 //! volkeep keeps a data volume: it brings the data back before the app starts, and backs it up. The library
 //! holds everything but the process itself; `docs/working.md` tells which module may import which.
 
+pub mod archive;
 pub mod base;
 pub mod repository;
 pub mod snapshot;

@@ -24,4 +24,4 @@ pub use walk::{Found, Problem, Walk, WalkOptions};
 pub use write::{Cursor, FileSink, TreeWriter};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

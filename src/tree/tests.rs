@@ -26,12 +26,12 @@ fn path(text: &str) -> RelativePath {
     RelativePath::new(text).unwrap()
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// A tree with one of everything this process may make.
-fn odd_tree(at: &Path) {
+pub(crate) fn odd_tree(at: &Path) {
     let names: [&[u8]; 6] = [b"plain", b"-rf", b"new\nline", b"\xff\xfe", "ü ß".as_bytes(), &[b'n'; 255]];
     for (index, name) in names.iter().enumerate() {
         let file = at.join(OsStr::from_bytes(name));
@@ -71,7 +71,7 @@ fn odd_tree(at: &Path) {
     Object::Open(plain.as_fd()).set(b"system.posix_acl_access", &ACL).unwrap();
     Object::Open(dir.as_fd()).set(b"system.posix_acl_default", &ACL).unwrap();
     for (name, seconds, nanoseconds) in
-        [("dir/dangling", -1, 1), ("plain", 1, 999_999_999), ("fifo", 2_000_000_000, 7), ("dir", 3, 3)]
+        [("dir/dangling", -2, 1), ("plain", 1, 999_999_999), ("fifo", 2_000_000_000, 7), ("dir", 3, 3)]
     {
         let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
         let times = Timestamps {
@@ -83,7 +83,7 @@ fn odd_tree(at: &Path) {
     }
 }
 
-fn entries(at: &Path) -> Vec<Entry> {
+pub(crate) fn entries(at: &Path) -> Vec<Entry> {
     let root = Root::open(at).unwrap();
     let mut reader = EntryReader::new(&root);
     let read = |item: Result<Found, Problem>| {
