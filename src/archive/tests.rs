@@ -297,6 +297,41 @@ fn what_is_no_archive_or_damaged_says_so() {
     assert!(matches!(unpack(failing, &writer, &Limits::NONE), Err(ArchiveError::Read(_))));
 }
 
+/// Whatever the bytes say: an error or a tree, never a panic, and nothing beside the target.
+#[test]
+fn flipped_bytes_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("from");
+    std::fs::create_dir(&from).unwrap();
+    odder_tree(&from);
+    let posix = packed(&from, Codec::Tar);
+    let gnu = shell("tar --format=gnu --sparse --warning=no-file-ignored -c .", &from);
+    let mut seed: u64 = 7;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize
+    };
+    for round in 0..200 {
+        let mut archive = if round % 2 == 0 { posix.clone() } else { gnu.clone() };
+        for _ in 0..3 {
+            let block = random() % (archive.len() / 512) * 512;
+            archive[block + random() % 512] = random() as u8;
+            let header = &mut archive[block..block + 512];
+            // Most damage would be caught by the checksum: make it right again.
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+        let target = dir.path().join("target");
+        std::fs::create_dir(&target).unwrap();
+        let writer = TreeWriter::open(&target).unwrap();
+        let _ = unpack(&archive[..], &writer, &Limits { bytes: 1 << 30, entries: 1000 });
+        writer.remove_tree(&RelativePath::root()).unwrap();
+        std::fs::remove_dir(&target).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 struct Failing;
 
 impl Read for Failing {
