@@ -1,0 +1,257 @@
+//! A volume, a repository and a clean environment to run volkeep in.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{Outcome, run, shell, wrap};
+use super::{compare, trees};
+
+/// Where the state directory lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Beside the data, so that a restore goes live by one exchange of names.
+    Subdirectory,
+    /// In the data directory, which can not be renamed, so entries are moved one by one.
+    MountPoint,
+}
+
+pub struct Lab {
+    pub layout: Layout,
+    root: TempDir,
+    /// Comes on top of the clean environment of every run.
+    environment: Vec<(OsString, OsString)>,
+    config: Option<PathBuf>,
+}
+
+impl Lab {
+    /// An empty volume, and no repository yet.
+    pub fn new(layout: Layout) -> Self {
+        let root = tempfile::Builder::new().prefix("volkeep-lab-").tempdir().unwrap();
+        let lab = Self { layout, root, environment: Vec::new(), config: None };
+        for directory in [lab.volume(), lab.path("home")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let set = [
+            ("VOLKEEP_VOLUME", lab.volume().into_os_string()),
+            ("VOLKEEP_STATE_DIR", lab.state_dir().into_os_string()),
+            ("VOLKEEP_IDENTITY", "laboratory".into()),
+            ("VOLKEEP_REPOSITORY", lab.url().into()),
+            // What fails here fails for good: no test waits minutes for a better day.
+            ("VOLKEEP_INIT_TIMEOUT", "5s".into()),
+            ("VOLKEEP_LIMITS_RETRY", "1s".into()),
+        ];
+        set.into_iter().fold(lab, |lab, (name, value)| lab.with(name, value))
+    }
+
+    /// A volume with the given content, taken over by volkeep and backed up once. The content as it then is lies
+    /// in `reference` as well.
+    #[track_caller]
+    pub fn filled(layout: Layout, fill: impl Fn(&Path)) -> Self {
+        let lab = Self::new(layout);
+        fill(&lab.volume());
+        lab.first_backup();
+        lab
+    }
+
+    #[track_caller]
+    pub fn first_backup(&self) {
+        self.ok(&["repository", "init"]);
+        self.adopt();
+        self.ok(&["backup"]);
+        self.keep_reference();
+    }
+
+    /// `init` takes over what is on the volume, as somebody does who moves to volkeep with data at hand.
+    #[track_caller]
+    pub fn adopt(&self) {
+        run(self.command(&["init"]).env("VOLKEEP_INIT_ON_FOREIGN", "adopt")).expect_code(0);
+    }
+
+    pub fn with(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.unset(name);
+        self.environment.push((name.into(), value.as_ref().to_owned()));
+    }
+
+    pub fn unset(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
+    /// Writes a configuration file and names it in every later run. The repository is the file's to name.
+    pub fn with_config(mut self, yaml: &str) -> Self {
+        let path = self.path("config.yaml");
+        fs::write(&path, yaml).unwrap();
+        self.config = Some(path);
+        self.unset("VOLKEEP_REPOSITORY");
+        self
+    }
+
+    /// A place of the lab's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn volume(&self) -> PathBuf {
+        match self.layout {
+            Layout::Subdirectory => self.path("volume/data"),
+            Layout::MountPoint => self.path("volume"),
+        }
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.path("volume/.volkeep")
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.path("repository")
+    }
+
+    pub fn reference(&self) -> PathBuf {
+        self.path("reference")
+    }
+
+    pub fn url(&self) -> String {
+        format!("file://{}", self.repository().display())
+    }
+
+    /// volkeep with this lab's environment and nothing of the tester's.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volkeep"));
+        command.args(arguments).current_dir(self.root.path()).env_clear();
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home")).env("LC_ALL", "C.UTF-8");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        run(&mut self.command(arguments))
+    }
+
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> Outcome {
+        self.exits(0, arguments)
+    }
+
+    #[track_caller]
+    pub fn exits(&self, code: i32, arguments: &[&str]) -> Outcome {
+        self.run(arguments).expect_code(code)
+    }
+
+    /// Runs volkeep under a shell script in a mount namespace of its own, where mounts vanish with the script. The
+    /// script gets the volume as `$VOLUME`, the state directory as `$STATE`, the lab as `$LAB` and runs `"$@"`.
+    pub fn inside_mounts(&self, script: &str, arguments: &[&str]) -> Outcome {
+        assert!(is_root(), "this test mounts file systems; run it as root");
+        let inner = self.command(arguments);
+        let mut outer = Command::new("unshare");
+        outer.args(["-m", "--propagation", "private", "bash", "-euo", "pipefail", "-c", script, "inside"]);
+        wrap(&mut outer, &inner);
+        outer.env("VOLUME", self.volume()).env("STATE", self.state_dir()).env("LAB", self.root.path());
+        run(&mut outer)
+    }
+
+    #[track_caller]
+    pub fn state(&self) -> String {
+        let outcome = self.run(&["status", "--json"]);
+        outcome.json()["state"].as_str().unwrap_or_else(|| panic!("no state by {outcome}")).to_owned()
+    }
+
+    /// Ids of all snapshots, oldest first.
+    #[track_caller]
+    pub fn snapshots(&self) -> Vec<String> {
+        let outcome = self.ok(&["snapshots", "--json"]);
+        let Value::Array(items) = outcome.json() else { panic!("no array by {outcome}") };
+        let mut found: Vec<(String, String)> = items
+            .iter()
+            .map(|item| {
+                let id = item["id"].as_str().unwrap_or_else(|| panic!("a snapshot without `id` by {outcome}"));
+                let time = item.get("time").or_else(|| item.get("created")).map(Value::to_string);
+                (time.unwrap_or_default(), id.to_owned())
+            })
+            .collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A backup, and its report.
+    #[track_caller]
+    pub fn backup(&self) -> Value {
+        self.ok(&["backup", "--json"]).json()
+    }
+
+    /// Remembers the volume's content as it is now.
+    pub fn keep_reference(&self) {
+        remove_all(&self.reference());
+        compare::copy(&self.volume(), &self.reference());
+    }
+
+    /// The disk is gone, a new one is there: no data, no state.
+    pub fn wipe(&self) {
+        remove_all(&self.path("volume"));
+        fs::create_dir_all(self.volume()).unwrap();
+    }
+
+    /// The live volume holds exactly what the reference holds.
+    #[track_caller]
+    pub fn assert_back(&self) {
+        compare::same(&self.reference(), &self.volume());
+    }
+
+    /// Files of one kind in the repository, such as `packs`, in the order of their names.
+    pub fn stored(&self, kind: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut open = vec![self.repository().join(kind)];
+        while let Some(directory) = open.pop() {
+            for entry in fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+            {
+                let path = entry.unwrap().path();
+                if path.is_dir() { open.push(path) } else { found.push(path) }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Everything in the state directory, with times: what a run that changes nothing leaves alone. The lock file is
+    /// left out: whoever has the lock writes his name into it.
+    pub fn state_listing(&self) -> String {
+        shell("cd \"$1\" && find . ! -name lock -printf '%p %y %m %s %T@ %C@ %i\\n' | sort", &[self.state_dir().as_os_str()])
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Not root: a directory of mode 0000 would keep the temporary directory from going.
+        let _ = Command::new("chmod").args(["-R", "u+rwX"]).arg(self.root.path()).output();
+    }
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+pub fn remove_all(path: &Path) {
+    if fs::symlink_metadata(path).is_ok() {
+        shell("rm -rf -- \"$1\"", &[path.as_os_str()]);
+    }
+}
+
+/// The small tree of the crash tests.
+impl Lab {
+    #[track_caller]
+    pub fn with_few_entries(layout: Layout) -> Self {
+        Self::filled(layout, trees::few_entries)
+    }
+}

@@ -1,0 +1,14 @@
+//! The laboratory for tests that drive the built binary: a volume and a repository in a temporary directory,
+//! trees to fill it with, and comparisons by tools that are not ours.
+#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should stop")]
+
+mod compare;
+mod lab;
+mod process;
+mod trees;
+
+pub use compare::{copy, differences, listing, same, same_content};
+pub use lab::{Lab, Layout, is_root, remove_all};
+pub use process::{Outcome, run, run_until, shell, spawn_waiting_for};
+pub use trees::{few_entries, made_tree, odd_tree, random_bytes};
