@@ -7,3 +7,4 @@ pub mod repository;
 pub mod snapshot;
 pub mod store;
 pub mod tree;
+pub mod volume;

@@ -1,0 +1,265 @@
+//! The marker: the small sealed file that says what state the volume is in, with the restore journal in it.
+//! Holds the format and its reading and writing; what follows from it is decided elsewhere.
+
+// The marker holds no identity of the file system: `f_fsid` and device numbers change with every mount on
+// several file systems, and a wrong "this is another volume" would stop a healthy app. What stands against a
+// marker of another volume is that it is never part of a backup, and `identity`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::base::bytes_text::BytesText;
+use crate::base::clock::Clock;
+use crate::base::fs::{read_if_present, write_atomic};
+use crate::base::id::random_hex;
+use crate::base::sealed::{self, SealError};
+use crate::base::timestamp::{self, Timestamp};
+use crate::volume::error::VolumeError;
+
+const FORMAT: u64 = 1;
+const MODE: u32 = 0o660;
+const VOLUME_ID_BYTES: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// 32 hex digits, made once for each volume.
+    pub volume_id: String,
+    pub identity: String,
+    pub phase: Phase,
+    /// `None` until the volume was ready for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<LastBackup>,
+    /// Run-once steps and the version that was done.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps_done: BTreeMap<String, String>,
+    /// Whether whoever worked beside the app ended in order.
+    pub clean: bool,
+    #[serde(with = "timestamp::rfc3339")]
+    pub written_at: Timestamp,
+    /// The version of the program that wrote it.
+    pub written_by: String,
+    /// Fields of this format that a later version has added: kept when the marker is written again.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Phase {
+    /// Staging is being filled.
+    Restoring {
+        target: RestoreTarget,
+    },
+    /// Staging is complete, verified and on disk.
+    Staged {
+        target: RestoreTarget,
+    },
+    /// The staged tree is being made live.
+    Committing {
+        target: RestoreTarget,
+        progress: Progress,
+    },
+    Ready,
+}
+
+/// Which snapshot is being restored, and from where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreTarget {
+    pub repository: String,
+    pub snapshot: String,
+}
+
+/// How far a commit has come. `quarantine` is the name below the quarantine directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Progress {
+    /// The whole directory is being replaced. The inode number of the restored tree's root tells, after a
+    /// crash, whether that has happened: doing it twice would bring the old tree back.
+    Replacing { staged_inode: u64, quarantine: String },
+    /// Old entries are on their way into quarantine.
+    Clearing { quarantine: String },
+    /// The entries called `names` are on their way from staging.
+    Filling { quarantine: String, names: Vec<BytesText> },
+}
+
+/// Where the data on the volume came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Origin {
+    /// `time` is when it was brought back, not when the snapshot was made.
+    Snapshot {
+        id: String,
+        repository: String,
+        #[serde(with = "timestamp::rfc3339")]
+        time: Timestamp,
+    },
+    Empty,
+    Adopted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBackup {
+    pub snapshot: String,
+    #[serde(with = "timestamp::rfc3339")]
+    pub time: Timestamp,
+    pub repository: String,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+impl Marker {
+    /// A marker for a volume that never had one; not yet written.
+    pub(crate) fn new(identity: &str, phase: Phase, clock: &dyn Clock) -> std::io::Result<Self> {
+        Ok(Self {
+            volume_id: random_hex(VOLUME_ID_BYTES)?,
+            identity: identity.to_owned(),
+            phase,
+            origin: None,
+            last_backup: None,
+            steps_done: BTreeMap::new(),
+            clean: true,
+            written_at: clock.now(),
+            written_by: env!("CARGO_PKG_VERSION").to_owned(),
+            extra: Map::new(),
+        })
+    }
+
+    /// Whether, by all we know, there was data on the volume when it was last seen ready.
+    pub fn had_data(&self) -> bool {
+        match (&self.last_backup, &self.origin) {
+            // The later of the two knows better: an app may have emptied its volume after the restore.
+            (Some(backup), Some(Origin::Snapshot { time, .. })) if *time > backup.time => true,
+            (Some(backup), _) => backup.files > 0,
+            (None, origin) => matches!(origin, Some(Origin::Snapshot { .. } | Origin::Adopted)),
+        }
+    }
+}
+
+impl Phase {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Restoring { .. } => "restoring",
+            Self::Staged { .. } => "staged",
+            Self::Committing { .. } => "committing",
+            Self::Ready => "ready",
+        }
+    }
+
+    pub fn target(&self) -> Option<&RestoreTarget> {
+        match self {
+            Self::Restoring { target } | Self::Staged { target } | Self::Committing { target, .. } => {
+                Some(target)
+            }
+            Self::Ready => None,
+        }
+    }
+}
+
+pub(crate) fn read(path: &Path) -> Result<Option<Marker>, VolumeError> {
+    let Some(bytes) = read_if_present(path).map_err(VolumeError::io("read", path))? else {
+        return Ok(None);
+    };
+    match sealed::open(&bytes, FORMAT) {
+        Ok(marker) => Ok(Some(marker)),
+        Err(SealError::Newer { found, known }) => {
+            Err(VolumeError::MarkerNewer { path: path.to_owned(), found, known })
+        }
+        // Never taken for "no marker": that would make data of ours look foreign, or a half-done restore ready.
+        Err(reason) => Err(VolumeError::MarkerDamaged { path: path.to_owned(), reason }),
+    }
+}
+
+pub(crate) fn write(path: &Path, marker: &Marker, clock: &dyn Clock) -> Result<(), VolumeError> {
+    let stamped = Marker {
+        written_at: clock.now(),
+        written_by: env!("CARGO_PKG_VERSION").to_owned(),
+        ..marker.clone()
+    };
+    let bytes = sealed::seal(&stamped, FORMAT).map_err(|error| VolumeError::Io {
+        doing: "write",
+        path: path.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    write_atomic(path, &bytes, MODE).map_err(VolumeError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::ManualClock;
+
+    fn marker(phase: Phase) -> Marker {
+        Marker::new("wiki", phase, &ManualClock::at(Timestamp::new(1_000_000_000, 0))).unwrap()
+    }
+
+    fn backup(seconds: i64, files: u64) -> Option<LastBackup> {
+        let time = Timestamp::new(seconds, 0);
+        Some(LastBackup { snapshot: "b".into(), time, repository: "r".into(), files, bytes: files })
+    }
+
+    #[test]
+    fn every_phase_reads_back_as_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marker.json");
+        let clock = ManualClock::at(Timestamp::new(1_000_000_000, 0));
+        let target = RestoreTarget { repository: "file:///r".into(), snapshot: "s".into() };
+        let names = vec![BytesText::from(&b"\xff"[..]), BytesText::from("a")];
+        let quarantine = "q".to_owned();
+        for phase in [
+            Phase::Restoring { target: target.clone() },
+            Phase::Staged { target: target.clone() },
+            Phase::Committing {
+                target: target.clone(),
+                progress: Progress::Replacing { staged_inode: u64::MAX, quarantine: quarantine.clone() },
+            },
+            Phase::Committing {
+                target: target.clone(),
+                progress: Progress::Clearing { quarantine: quarantine.clone() },
+            },
+            Phase::Committing { target, progress: Progress::Filling { quarantine, names } },
+            Phase::Ready,
+        ] {
+            let mut marker = marker(phase);
+            marker.last_backup = backup(7, 7);
+            marker.steps_done.insert("schema".into(), "3".into());
+            write(&path, &marker, &clock).unwrap();
+            assert_eq!(read(&path).unwrap().unwrap(), marker);
+        }
+    }
+
+    #[test]
+    fn fields_of_later_versions_survive_a_rewrite() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marker.json");
+        let clock = ManualClock::at(Timestamp::default());
+        let mut marker = marker(Phase::Ready);
+        marker.extra.insert("later".into(), Value::from(7));
+        write(&path, &marker, &clock).unwrap();
+        write(&path, &read(&path).unwrap().unwrap(), &clock).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap().extra.get("later"), Some(&Value::from(7)));
+    }
+
+    #[test]
+    fn whether_there_was_data_is_what_the_later_record_says() {
+        let restored = |seconds| {
+            let time = Timestamp::new(seconds, 0);
+            Some(Origin::Snapshot { id: "s".into(), repository: "r".into(), time })
+        };
+        for (origin, last_backup, expected) in [
+            (Some(Origin::Empty), None, false),
+            (Some(Origin::Empty), backup(5, 3), true),
+            (Some(Origin::Adopted), None, true),
+            (restored(5), None, true),
+            (restored(5), backup(6, 0), false),
+            (restored(7), backup(6, 0), true),
+        ] {
+            let marker = Marker { origin, last_backup, ..marker(Phase::Ready) };
+            assert_eq!(marker.had_data(), expected, "{marker:?}");
+        }
+    }
+}
