@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod base;
 pub mod repository;
+pub mod config;
 pub mod snapshot;
 pub mod store;
 pub mod tree;

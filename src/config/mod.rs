@@ -1,0 +1,21 @@
+//! The configuration: file, environment and flags become one checked `Config`. Only `cli` may import it; every
+//! other module owns its own options.
+
+pub mod checks;
+pub mod environment;
+pub mod error;
+pub mod file;
+pub mod finding;
+pub mod load;
+pub mod model;
+pub mod origin;
+pub mod repository_url;
+pub mod schema;
+pub mod show;
+mod values;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use finding::Needs;
+pub use load::{Flags, Loaded, load};
+pub use model::Config;
+pub use origin::{Origin, Origins};

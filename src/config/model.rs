@@ -1,0 +1,290 @@
+//! The shape of the configuration and its defaults. The comments here are the descriptions in the JSON schema.
+//! Must not know where a value comes from.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::units::{ByteSize, Percent, Span};
+use crate::config::checks::CheckSpec;
+use crate::config::repository_url::RepositoryUrl;
+
+/// The configuration of volkeep.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Config {
+    /// The directory to protect.
+    pub volume: VolumeConfig,
+    /// Where snapshots live. Backups go to all of them; a restore tries them in order.
+    pub repositories: Vec<RepositoryConfig>,
+    /// What happens before the app starts.
+    pub init: InitConfig,
+    /// How backups are made, and when one is refused.
+    pub backup: BackupConfig,
+    /// How much of the machine may be used.
+    pub limits: LimitsConfig,
+    /// The log on stderr.
+    pub log: LogConfig,
+}
+
+/// The directory to protect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct VolumeConfig {
+    /// The directory with the data, as an absolute path.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub path: PathBuf,
+    /// Where lock, marker, staging, quarantine and cache are kept: on the same file system as the data, either
+    /// directly below `path` or outside of it. Default: `.volkeep` below `path`.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub state_dir: PathBuf,
+    /// The name of what lives on the volume. A backup of one identity is never restored to a volume of another.
+    /// 1 to 64 letters, digits, dots, dashes and underscores.
+    pub identity: String,
+    /// What is left out of backups, written as in a `.gitignore`. A leading slash means the top of the volume.
+    pub exclude: Vec<String>,
+    /// Whether directories marked by a `CACHEDIR.TAG` are left out of backups.
+    pub caches: Caches,
+    /// How long to wait for another volkeep that uses the volume.
+    pub lock_wait: Span,
+    /// Files that are changed in place, such as databases, as globs: they are cut at fixed places, so that a
+    /// changed page costs one chunk.
+    pub fixed_chunks: Vec<String>,
+    /// What becomes of data that a restore replaced.
+    pub quarantine: QuarantineConfig,
+}
+
+/// What becomes of data that a restore replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct QuarantineConfig {
+    /// How long it is kept.
+    pub keep: Span,
+    /// It goes earlier when less than this part of the file system is free.
+    pub min_free: Percent,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Caches {
+    #[default]
+    Skip,
+    Keep,
+}
+
+/// A place where snapshots live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["url"]))]
+pub struct RepositoryConfig {
+    /// The address: `file:///absolute/path`.
+    #[schemars(extend("default" = null))]
+    pub url: RepositoryUrl,
+    /// How new data is compressed. Data that does not shrink is stored as it is.
+    pub compression: Compression,
+    /// How hard to compress: 1 to 19 for zstd, 1 to 9 for gzip. Higher is smaller and slower.
+    pub level: i32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    #[default]
+    Zstd,
+    Gzip,
+    None,
+}
+
+/// What happens before the app starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct InitConfig {
+    /// How long to try to reach a repository when the volume needs one.
+    pub timeout: Span,
+    /// Consent to a first boot: where there is no repository, one is made and the app starts empty. Without it
+    /// "nothing there" is taken for a mistyped address.
+    pub create_repository: bool,
+    /// What to do when the repository has a newer snapshot, written by another volume.
+    pub on_stale: OnStale,
+    /// What to do with data of unknown origin while a backup exists.
+    pub on_foreign: OnForeign,
+    /// How long a healthy volume waits for the repository to say whether there is something newer.
+    pub stale_timeout: Span,
+    /// How to tell whether the data is whole.
+    pub checks: Vec<CheckSpec>,
+    /// What to run on damaged data before a restore is thought of.
+    pub repair: RepairConfig,
+    /// An archive (`.tar`, `.tar.gz`, `.tar.zst`) with the first content of the volume, used when the repository
+    /// has no snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStale {
+    /// Stop: a person decides.
+    #[default]
+    Fail,
+    /// Start with the data on the volume.
+    Keep,
+    /// Quarantine the data on the volume and restore the newer snapshot.
+    Restore,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnForeign {
+    /// Stop: a person decides.
+    #[default]
+    Fail,
+    /// Take the data on the volume for ours if the checks pass.
+    Adopt,
+    /// Quarantine the data on the volume and restore the newest snapshot.
+    Restore,
+}
+
+/// What to run on damaged data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RepairConfig {
+    /// The program and its arguments; no shell is involved. Empty: nothing is repaired.
+    pub command: Vec<String>,
+    /// After this time the command is ended.
+    pub timeout: Span,
+}
+
+/// How backups are made, and when one is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BackupConfig {
+    /// A backup is refused when the volume lost more than this part of its bytes or files since the last one.
+    pub max_shrink: Percent,
+    /// Whether an empty volume may be backed up.
+    pub allow_empty: bool,
+    /// How often a file that changes while it is read is read again.
+    pub read_retries: u32,
+}
+
+/// How much of the machine may be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LimitsConfig {
+    /// The memory for data on its way, at least 16MiB.
+    pub memory: ByteSize,
+    /// How many requests to a repository run at once, 1 to 256.
+    pub connections: u32,
+    /// Bytes a second that go to a repository; 0 is without a limit.
+    pub upload: ByteSize,
+    /// Bytes a second that come from a repository; 0 is without a limit.
+    pub download: ByteSize,
+    /// How long a failing request is tried again.
+    pub retry: Span,
+}
+
+/// The log on stderr.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogConfig {
+    /// Lines for people, or JSON.
+    pub format: LogFormat,
+    /// The least important messages that are shown.
+    pub level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Default for VolumeConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            state_dir: PathBuf::new(),
+            identity: "default".to_owned(),
+            exclude: Vec::new(),
+            caches: Caches::Skip,
+            lock_wait: minutes(1),
+            fixed_chunks: ["*.db", "*.sqlite", "*.sqlite3", "*.mdb"].map(str::to_owned).to_vec(),
+            quarantine: QuarantineConfig::default(),
+        }
+    }
+}
+
+impl Default for QuarantineConfig {
+    fn default() -> Self {
+        Self { keep: minutes(7 * 24 * 60), min_free: Percent(10) }
+    }
+}
+
+impl Default for RepositoryConfig {
+    fn default() -> Self {
+        Self { url: RepositoryUrl::default(), compression: Compression::Zstd, level: 1 }
+    }
+}
+
+impl Default for InitConfig {
+    fn default() -> Self {
+        Self {
+            timeout: minutes(10),
+            create_repository: false,
+            on_stale: OnStale::Fail,
+            on_foreign: OnForeign::Fail,
+            stale_timeout: Span(Duration::from_secs(3)),
+            checks: Vec::new(),
+            repair: RepairConfig::default(),
+            archive: None,
+        }
+    }
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        Self { command: Vec::new(), timeout: minutes(10) }
+    }
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self { max_shrink: Percent(50), allow_empty: false, read_retries: 3 }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize(64 << 20),
+            connections: 16,
+            upload: ByteSize(0),
+            download: ByteSize(0),
+            retry: minutes(2),
+        }
+    }
+}
+
+fn minutes(count: u64) -> Span {
+    Span(Duration::from_secs(60 * count))
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}

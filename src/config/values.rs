@@ -1,0 +1,140 @@
+//! Plain values under full keys such as `repositories[0].url`: setting, removing, and finding each value that
+//! its key cannot take. Must not know single keys.
+
+use serde_json::{Map, Value};
+
+use crate::config::model::Config;
+use crate::config::schema;
+
+/// A value that its key cannot take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub key: String,
+    pub message: String,
+}
+
+/// Sets `key` (without list indexes); what is in the way and no mapping is replaced.
+pub fn insert(values: &mut Map<String, Value>, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => {
+            values.insert(key.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            let below = values.entry(first).or_insert(Value::Null);
+            if !below.is_object() {
+                *below = Value::Object(Map::new());
+            }
+            if let Value::Object(below) = below {
+                insert(below, rest, value);
+            }
+        }
+    }
+}
+
+/// Removes the value at `key`; if it is in a list, the list is emptied, so that indexes never shift.
+pub fn remove(values: &mut Map<String, Value>, key: &str) {
+    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+    let name = first.split_once('[').map_or(first, |(name, _)| name);
+    if rest.is_empty() && name == first {
+        values.remove(name);
+        return;
+    }
+    match values.get_mut(name) {
+        Some(Value::Object(below)) => remove(below, rest),
+        Some(Value::Array(items)) => items.clear(),
+        _ => {}
+    }
+}
+
+/// `key:` without a value is as good as absent. Returns the keys that went.
+pub fn drop_nulls(values: &mut Map<String, Value>) -> Vec<String> {
+    let mut gone = Vec::new();
+    drop_nulls_below(values, "", &mut gone);
+    gone
+}
+
+/// Tries every value alone, so that each fault is found and its key is known.
+pub fn faults(values: &Map<String, Value>, schema: &Value) -> Vec<Fault> {
+    let mut found = Vec::new();
+    let root = |value: Value| value;
+    for_each_value(&Value::Object(values.clone()), schema, "", &root, &mut found);
+    found
+}
+
+/// `wrap` makes a whole configuration out of the value at `at`, with nothing else in it.
+fn for_each_value(
+    value: &Value,
+    schema: &Value,
+    at: &str,
+    wrap: &dyn Fn(Value) -> Value,
+    found: &mut Vec<Fault>,
+) {
+    let mut refuse = |message: String| found.push(Fault { key: at.to_owned(), message });
+    match value {
+        Value::Object(given) if schema::is_plain_object(schema) => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            for (name, value) in given {
+                // Unknown keys are reported elsewhere, with the nearest name.
+                let Some(property) = properties.and_then(|all| all.get(name)) else { continue };
+                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                let wrap = |value: Value| wrap(Value::Object(Map::from_iter([(name.clone(), value)])));
+                for_each_value(value, property, &path, &wrap, found);
+            }
+        }
+        Value::Array(given) if schema::has_type(schema, "array") => {
+            let items = schema.get("items").unwrap_or(&Value::Null);
+            for (number, value) in given.iter().enumerate() {
+                let wrap = |value: Value| wrap(Value::Array(vec![value]));
+                for_each_value(value, items, &format!("{at}[{number}]"), &wrap, found);
+            }
+        }
+        _ if schema.get("properties").is_some() && !value.is_object() => {
+            refuse("keys and values are expected here".to_owned());
+        }
+        _ if schema::has_type(schema, "array") => refuse("a list is expected here".to_owned()),
+        _ => {
+            if let Some(message) = unclear_choice(value, schema) {
+                refuse(message);
+            } else if let Err(error) = serde_json::from_value::<Config>(wrap(value.clone())) {
+                refuse(in_plain_words(&error.to_string(), value));
+            }
+        }
+    }
+}
+
+fn unclear_choice(value: &Value, schema: &Value) -> Option<String> {
+    let choices = schema::choices(schema);
+    let given = choices.iter().filter(|key| value.get(**key).is_some()).count();
+    (given != 1 && !choices.is_empty()).then(|| format!("exactly one of {} is expected", choices.join(", ")))
+}
+
+fn in_plain_words(message: &str, value: &Value) -> String {
+    match message.contains("untagged enum") {
+        true => format!("`{value}` is not allowed here"),
+        false => message.replace("a sequence", "a list").replace("a map", "keys and values"),
+    }
+}
+
+fn drop_nulls_below(values: &mut Map<String, Value>, at: &str, gone: &mut Vec<String>) {
+    let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    values.retain(|name, value| {
+        if value.is_null() {
+            gone.push(path(name));
+        }
+        !value.is_null()
+    });
+    for (name, value) in values {
+        let at = path(name);
+        match value {
+            Value::Object(below) => drop_nulls_below(below, &at, gone),
+            Value::Array(items) => {
+                for (number, item) in items.iter_mut().enumerate() {
+                    if let Value::Object(below) = item {
+                        drop_nulls_below(below, &format!("{at}[{number}]"), gone);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
