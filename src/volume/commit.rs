@@ -10,6 +10,7 @@ use crate::base::bytes_text::BytesText;
 use crate::base::clock::Clock;
 use crate::base::fs::{metadata_if_present, sync_dir, sync_parent};
 use crate::base::id::random_hex;
+use crate::base::timestamp::Timestamp;
 use crate::volume::Volume;
 use crate::volume::error::VolumeError;
 use crate::volume::inspect::{data_at, data_entries, entries};
@@ -54,10 +55,10 @@ impl Volume {
     }
 }
 
-struct Commit<'a> {
-    volume: &'a Volume,
-    marker: &'a mut Marker,
-    clock: &'a dyn Clock,
+pub(super) struct Commit<'a> {
+    pub(super) volume: &'a Volume,
+    pub(super) marker: &'a mut Marker,
+    pub(super) clock: &'a dyn Clock,
     before_step: BeforeStep<'a>,
     report: CommitReport,
 }
@@ -66,9 +67,10 @@ impl Commit<'_> {
     fn run(&mut self) -> Result<(), VolumeError> {
         let (target, mut progress) = match &self.marker.phase {
             Phase::Staged { target } => (target.clone(), None),
-            Phase::Committing { target, progress } => (target.clone(), Some(progress.clone())),
+            Phase::Committing { target, progress, .. } => (target.clone(), Some(progress.clone())),
             _ => return Err(refused(self.marker, "make a restore live")),
         };
+        self.tighten()?;
         loop {
             progress = Some(match progress {
                 None => self.begin(&target)?,
@@ -77,8 +79,8 @@ impl Commit<'_> {
                     break;
                 }
                 Some(Progress::Clearing { quarantine }) => self.clear(&target, quarantine)?,
-                Some(Progress::Filling { quarantine, names }) => {
-                    self.fill(&quarantine, &names)?;
+                Some(Progress::Filling { quarantine, names, modified }) => {
+                    self.fill(&quarantine, &names, modified)?;
                     break;
                 }
             });
@@ -133,7 +135,9 @@ impl Commit<'_> {
         if !is_absent_or_empty(path)? {
             self.step("make the restored tree live", path)?;
             let options = &self.volume.options;
-            if options.exchange && exchange(path, tree).map_err(VolumeError::io("replace", path))? {
+            if options.exchange
+                && self.rename_by(path, tree, exchange)?.map_err(VolumeError::io("replace", path))?
+            {
                 return Ok(());
             }
             // A crash behind this leaves no tree at `path`, and a journal that says which one belongs there.
@@ -143,7 +147,8 @@ impl Commit<'_> {
         }
         self.step("rename the restored tree", path)?;
         // Replaces an empty directory; refused if it has got entries since.
-        std::fs::rename(tree, path).map_err(VolumeError::io("replace", path))
+        let rename = |from: &Path, to: &Path| std::fs::rename(from, to);
+        self.rename_by(tree, path, rename)?.map_err(VolumeError::io("replace", path))
     }
 
     /// Mount point, first half: what is there goes to quarantine, entry by entry.
@@ -158,14 +163,21 @@ impl Commit<'_> {
         self.step("sync after clearing", &path)?;
         sync_dir(&path).map_err(VolumeError::io("sync", &path))?;
         self.sync_quarantine(&quarantine)?;
+        let modified = std::fs::metadata(&tree).and_then(|metadata| metadata.modified());
+        let modified = Timestamp::from(modified.map_err(VolumeError::io("look at", &tree))?);
         let staged = entries(&tree).map_err(VolumeError::io("read the directory", &tree))?;
         let names = staged.iter().filter_map(|(path, _)| path.file_name());
         let names = names.map(|name| BytesText::from(name.as_bytes())).collect();
-        self.journal(target, Progress::Filling { quarantine, names })
+        self.journal(target, Progress::Filling { quarantine, names, modified })
     }
 
     /// Mount point, second half. A listed name that is gone from staging has been moved by an earlier call.
-    fn fill(&mut self, quarantine: &str, names: &[BytesText]) -> Result<(), VolumeError> {
+    fn fill(
+        &mut self,
+        quarantine: &str,
+        names: &[BytesText],
+        modified: Timestamp,
+    ) -> Result<(), VolumeError> {
         let places = &self.volume.places;
         let (path, tree) = (places.path.clone(), places.staging_tree());
         require_tree(&tree)?;
@@ -182,8 +194,8 @@ impl Commit<'_> {
             }
         }
         self.step("set the root's metadata", &path)?;
-        self.report.problems =
-            root_metadata::copy(&tree, &path).map_err(VolumeError::io("set the metadata of", &path))?;
+        self.report.problems = root_metadata::copy(&tree, &path, modified)
+            .map_err(VolumeError::io("set the metadata of", &path))?;
         self.sync_quarantine(quarantine)?;
         self.step("sync after filling", &path)?;
         sync_dir(&tree).and_then(|()| sync_dir(&path)).map_err(VolumeError::io("sync", &path))
@@ -202,7 +214,7 @@ impl Commit<'_> {
             self.put_aside(to, quarantine, to.file_name())?;
         }
         self.step("move an entry in", to)?;
-        rename_new(from, to).map_err(VolumeError::io("move the restored entry to", to))
+        self.rename_by(from, to, rename_new)?.map_err(VolumeError::io("move the restored entry to", to))
     }
 
     /// Moves `old` into quarantine, as its data or as the entry `name` of that. An empty directory that is a
@@ -224,16 +236,18 @@ impl Commit<'_> {
         };
         self.report.quarantine = Some(directory.join(quarantine));
         self.step("move into quarantine", old)?;
-        let moved = match rename_new(old, &wanted) {
-            // Something new has come under the name of what was put aside before.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => random_hex(4).and_then(|suffix| {
-                let late = directory.join(quarantine).join(format!("late-{suffix}"));
-                quarantine::make_directory(&late)?;
-                rename_new(old, &late.join(name.unwrap_or(OsStr::new("data"))))
-            }),
-            other => other,
-        };
+        let mut moved = self.rename_by(old, &wanted, rename_new)?;
+        // Something new has come under the name of what was put aside before.
+        if moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            let late = directory.join(quarantine).join(format!("late-{}", self.suffix()?));
+            quarantine::make_directory(&late).map_err(VolumeError::io("create", &late))?;
+            moved = self.rename_by(old, &late.join(name.unwrap_or(OsStr::new("data"))), rename_new)?;
+        }
         moved.map_err(VolumeError::io("move into quarantine", old))
+    }
+
+    fn suffix(&self) -> Result<String, VolumeError> {
+        random_hex(4).map_err(VolumeError::io("make a name in", &self.volume.places.state_dir))
     }
 
     fn note(&self) -> Note {
@@ -252,7 +266,7 @@ impl Commit<'_> {
     fn finish(&mut self, target: RestoreTarget) -> Result<(), VolumeError> {
         let places = &self.volume.places;
         self.step("write the marker: ready", &places.marker())?;
-        let ready = Marker {
+        let mut next = Marker {
             origin: Some(Origin::Snapshot {
                 id: target.snapshot,
                 repository: target.repository,
@@ -261,7 +275,6 @@ impl Commit<'_> {
             clean: true,
             ..self.marker.clone()
         };
-        let mut next = ready;
         self.volume.advance(&mut next, Phase::Ready, self.clock)?;
         *self.marker = next;
         // An empty directory, or what was skipped. If it stays, the next sweep takes it.
@@ -284,7 +297,8 @@ impl Commit<'_> {
 
     fn journal(&mut self, target: &RestoreTarget, progress: Progress) -> Result<Progress, VolumeError> {
         self.step("write the marker: committing", &self.volume.places.marker())?;
-        let phase = Phase::Committing { target: target.clone(), progress: progress.clone() };
+        let loosened = Vec::new();
+        let phase = Phase::Committing { target: target.clone(), progress: progress.clone(), loosened };
         self.volume.advance(self.marker, phase, self.clock)?;
         Ok(progress)
     }
@@ -319,7 +333,7 @@ impl Commit<'_> {
         sync().map_err(VolumeError::io("sync", &own))
     }
 
-    fn step(&mut self, name: &str, path: &Path) -> Result<(), VolumeError> {
+    pub(super) fn step(&mut self, name: &str, path: &Path) -> Result<(), VolumeError> {
         (self.before_step)(name).map_err(VolumeError::io("go on with", path))
     }
 }

@@ -18,6 +18,7 @@ use crate::base::id::random_hex;
 use crate::base::sealed::{self, SealError};
 use crate::base::timestamp::{self, Timestamp};
 use crate::volume::error::VolumeError;
+use crate::volume::loosen::Loosened;
 
 const FORMAT: u64 = 1;
 const MODE: u32 = 0o660;
@@ -63,6 +64,8 @@ pub enum Phase {
     Committing {
         target: RestoreTarget,
         progress: Progress,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        loosened: Vec<Loosened>,
     },
     Ready,
 }
@@ -83,8 +86,9 @@ pub enum Progress {
     Replacing { staged_inode: u64, quarantine: String },
     /// Old entries are on their way into quarantine.
     Clearing { quarantine: String },
-    /// The entries called `names` are on their way from staging.
-    Filling { quarantine: String, names: Vec<BytesText> },
+    /// The entries called `names` are on their way from staging. `modified` is the time of the restored root,
+    /// which the moves themselves change.
+    Filling { quarantine: String, names: Vec<BytesText>, modified: Timestamp },
 }
 
 /// Where the data on the volume came from.
@@ -216,12 +220,18 @@ mod tests {
             Phase::Committing {
                 target: target.clone(),
                 progress: Progress::Replacing { staged_inode: u64::MAX, quarantine: quarantine.clone() },
+                loosened: vec![],
             },
             Phase::Committing {
                 target: target.clone(),
                 progress: Progress::Clearing { quarantine: quarantine.clone() },
+                loosened: vec![],
             },
-            Phase::Committing { target, progress: Progress::Filling { quarantine, names } },
+            Phase::Committing {
+                target,
+                progress: Progress::Filling { quarantine, names, modified: Timestamp::new(-1, 7) },
+                loosened: vec![],
+            },
             Phase::Ready,
         ] {
             let mut marker = marker(phase);

@@ -7,15 +7,18 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::{
-    Timespec, Timestamps, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, futimens,
+    Timespec, Timestamps, UTIME_OMIT, XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, futimens,
 };
 use rustix::io::Errno;
+
+use crate::base::timestamp::Timestamp;
 
 /// The kernel's bounds for a list of names and for one value.
 const LONGEST: usize = 64 * 1024;
 
-/// What could not be copied, each with its reason: without privilege this is common and no reason to stop.
-pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<Vec<String>> {
+/// `modified` is the time to set: that of `from` has moved on with every entry taken out of it. Returns what
+/// could not be copied, each with its reason: without privilege this is common and no reason to stop.
+pub(crate) fn copy(from: &Path, to: &Path, modified: Timestamp) -> io::Result<Vec<String>> {
     let (from, to) = (File::open(from)?, File::open(to)?);
     let wanted = from.metadata()?;
     let found = to.metadata()?;
@@ -33,10 +36,9 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<Vec<String>> {
         note("mode", to.set_permissions(std::fs::Permissions::from_mode(wanted.mode() & 0o7777)));
     }
     copy_attributes(&from, &to, &mut note);
-    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = Timestamps {
-        last_access: time(wanted.atime(), wanted.atime_nsec()),
-        last_modification: time(wanted.mtime(), wanted.mtime_nsec()),
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanoseconds.into() },
     };
     // Last, because everything before may touch them.
     note("times", futimens(&to, &times).map_err(io::Error::from));
@@ -90,16 +92,16 @@ mod tests {
         std::fs::create_dir(&from).unwrap();
         std::fs::create_dir(&to).unwrap();
         std::fs::set_permissions(&from, std::fs::Permissions::from_mode(0o2751)).unwrap();
-        let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 123_456_789 };
-        let times = Timestamps { last_access: time, last_modification: time };
-        futimens(File::open(&from).unwrap(), &times).unwrap();
         let attribute = "user.volkeep-test";
         let with_attributes =
             fsetxattr(File::open(&from).unwrap(), attribute, b"kept", XattrFlags::empty()).is_ok();
         if with_attributes {
             fsetxattr(File::open(&to).unwrap(), "user.old", b"", XattrFlags::empty()).unwrap();
         }
-        assert_eq!(copy(&from, &to).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            copy(&from, &to, Timestamp::new(1_000_000_000, 123_456_789)).unwrap(),
+            Vec::<String>::new()
+        );
         let metadata = std::fs::metadata(&to).unwrap();
         assert_eq!(metadata.mode() & 0o7777, 0o2751);
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000_000, 123_456_789));
