@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -110,7 +111,7 @@ impl Bench {
         let all = self.volume.quarantined().unwrap();
         assert_eq!(all.len(), 1, "{all:?}");
         let note = all[0].note.as_ref().unwrap();
-        assert_eq!((note.path.as_path(), &note.origin), (self.data(), &Some(Origin::Adopted)));
+        assert_eq!((Path::new(note.path.as_os_str()), &note.origin), (self.data(), &Some(Origin::Adopted)));
         picture(&all[0].path.join("data"))
     }
 }
@@ -355,6 +356,47 @@ fn a_sidecar_is_seen_and_a_second_one_refused() {
     assert_eq!(bench.volume.sidecar_running().unwrap(), None);
 }
 
+/// The kernel's own lock, as another process sees it.
+#[test]
+fn another_process_is_kept_out_and_a_child_does_not_inherit_the_lock() {
+    let bench = Bench::adopted(Way::Entries);
+    let lock = bench.volume.state_dir().join("lock");
+    let free = || Command::new("flock").arg("-n").arg(&lock).arg("true").status().unwrap().success();
+    let take = || {
+        let who = holder("init", &bench);
+        bench.volume.lock(LockKind::Exclusive, &who, &bench.clock, &mut |_| ())
+    };
+    let guard = take().unwrap();
+    assert!(!free());
+    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    drop(guard);
+    assert!(free());
+    drop(take().unwrap());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
+#[test]
+fn room_is_made_from_old_quarantine_but_not_during_a_commit() {
+    let bench = Bench::adopted(Way::Entries);
+    for snapshot in ["one", "two", "three"] {
+        let mut marker = bench.marker();
+        bench.begin(&mut marker, snapshot);
+        fs::write(bench.volume.staging().tree.join("file"), snapshot).unwrap();
+        bench.volume.mark_staged(&mut marker, &bench.clock).unwrap();
+        bench.clock.advance(Duration::from_secs(60));
+        if snapshot == "three" {
+            bench.commit_killed_at(2).unwrap_err();
+            assert!(bench.volume.make_room(u64::MAX, &bench.clock).unwrap().is_empty());
+        }
+        bench.volume.commit(&mut bench.marker(), &bench.clock).unwrap();
+    }
+    assert_eq!(bench.volume.quarantined().unwrap().len(), 3);
+    assert_eq!(bench.volume.make_room(u64::MAX, &bench.clock).unwrap().len(), 2);
+    let kept = bench.volume.quarantined().unwrap();
+    assert_eq!(fs::read_to_string(kept[0].path.join("data/file")).unwrap(), "two");
+}
+
 #[test]
 fn a_restore_is_resumed_for_the_same_snapshot_and_begun_anew_for_another() {
     for way in WAYS {
@@ -579,4 +621,93 @@ fn sweeping_takes_what_is_over_and_nothing_else() {
     assert!(state_dir.join("cache/kept").exists());
     assert_eq!((bench.live(), bench.state()), (new_picture(), State::Healthy));
     assert_eq!(bench.volume.layout(), Layout::MountPoint);
+}
+
+/// Mounting needs root and a mount namespace of our own: the test runs itself again inside one.
+#[test]
+fn mount_points_are_refused_before_anything_moves() {
+    const INSIDE: &str = "VOLKEEP_TEST_IN_OWN_MOUNTS";
+    if std::env::var_os(INSIDE).is_some() {
+        return mounts_are_refused();
+    }
+    let may_mount = Command::new("unshare").args(["-m", "true"]).stderr(Stdio::null()).status();
+    if !may_mount.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no mount namespace to be had");
+        return;
+    }
+    let ended = Command::new("unshare")
+        .args(["-m", "--propagation", "private"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "mount_points_are_refused_before_anything_moves", "--nocapture"])
+        .env(INSIDE, "1")
+        .status();
+    assert!(ended.unwrap().success());
+}
+
+fn mounts_are_refused() {
+    // Something mounted at the top of a mount point.
+    let bench = Bench::staged(Way::Entries);
+    let inside = bench.data().join("mounted");
+    let place = MountedOver::new(&inside, &["-t", "tmpfs", "tmpfs"]);
+    let before = bench.live();
+    let error = bench.volume.commit(&mut bench.marker(), &bench.clock).unwrap_err();
+    assert!(matches!(&error, VolumeError::MountInside { path } if *path == inside), "{error}");
+    assert_eq!((bench.live(), bench.marker().phase.name()), (before, "staged"));
+    drop(place);
+    bench.volume.commit(&mut bench.marker(), &bench.clock).unwrap();
+
+    // A data directory that is a mount of its own, though of the same file system.
+    let bench = Bench::staged(Way::Exchange);
+    let data = bench.data().to_str().unwrap().to_owned();
+    let place = MountedOver::new(bench.data(), &["--bind", &data]);
+    for error in [bench.volume.prepare(), bench.volume.commit(&mut bench.marker(), &bench.clock).map(drop)] {
+        assert!(matches!(error.unwrap_err(), VolumeError::OwnMount { .. }));
+    }
+    assert_eq!(bench.marker().phase.name(), "staged");
+    drop(place);
+
+    // A state directory in another mount of the same file system.
+    let state_dir = bench.volume.state_dir().to_str().unwrap().to_owned();
+    let place = MountedOver::new(bench.volume.state_dir(), &["--bind", &state_dir]);
+    assert!(matches!(bench.volume.prepare().unwrap_err(), VolumeError::OtherFileSystem { .. }));
+    drop(place);
+
+    // A mount deep in a quarantined tree: its data is not ours to delete.
+    bench.volume.commit(&mut bench.marker(), &bench.clock).unwrap();
+    let deep = bench.volume.quarantined().unwrap()[0].path.join("data/base/1/mounted");
+    let place = MountedOver::new(&deep, &["-t", "tmpfs", "tmpfs"]);
+    fs::write(deep.join("somebody's"), "").unwrap();
+    bench.clock.advance(100 * DAY);
+    assert!(bench.volume.sweep(&bench.clock).is_err());
+    assert!(bench.volume.sweep(&bench.clock).is_err());
+    let found = Command::new("find").arg(bench.volume.state_dir()).args(["-name", "somebody's"]).output();
+    let found = String::from_utf8(found.unwrap().stdout).unwrap();
+    // By the name it has now, so that the scratch directory can go.
+    drop(MountedOver(Path::new(found.trim_end()).parent().unwrap().to_owned()));
+    drop(place);
+    assert_eq!((bench.live(), bench.state()), (new_picture(), State::Healthy));
+
+    // A file system that can only be read.
+    let bench = Bench::new(Way::Entries);
+    let _place = MountedOver::new(bench.data(), &["-t", "tmpfs", "-o", "ro", "tmpfs"]);
+    assert_eq!(bench.state(), State::Empty);
+    assert!(matches!(bench.volume.prepare().unwrap_err(), VolumeError::ReadOnly { .. }));
+}
+
+/// Unmounted on drop.
+struct MountedOver(PathBuf);
+
+impl MountedOver {
+    fn new(at: &Path, what: &[&str]) -> Self {
+        fs::create_dir_all(at).unwrap();
+        assert!(Command::new("mount").args(what).arg(at).status().unwrap().success());
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for MountedOver {
+    fn drop(&mut self) {
+        // Lazily and by whatever name it has now; the namespace ends with us anyway.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).stderr(Stdio::null()).status();
+    }
 }

@@ -256,7 +256,7 @@ impl Commit<'_> {
         let time = self.clock.now();
         Note {
             reason: format!("replaced by snapshot {snapshot}"),
-            path: self.volume.places.path.clone(),
+            path: BytesText::from(self.volume.places.path.as_os_str().as_bytes()),
             origin: self.marker.origin.clone(),
             time,
             expires: time.plus(self.volume.options.quarantine.keep),

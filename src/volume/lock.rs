@@ -46,7 +46,7 @@ impl Holder {
             Some(Self { mode, pod, host, since }) => {
                 format!("`{mode}` in {pod} on {host}, since {}", since.to_rfc3339())
             }
-            None => "somebody who left no name".to_owned(),
+            None => "somebody who left no name (whoever shares it leaves none)".to_owned(),
         }
     }
 }

@@ -188,11 +188,27 @@ impl Volume {
         }
         let staging = self.places.staging();
         report.stale_staging = empty_directory(&staging).map_err(VolumeError::io("clear", &staging))?;
-        let quarantine = self.places.quarantine();
-        if metadata_if_present(&quarantine).map_err(VolumeError::io("look at", &quarantine))?.is_some() {
-            report.quarantines = quarantine::sweep(&quarantine, &self.options.quarantine, clock)?;
-        }
+        report.quarantines = self.sweep_quarantine(0, clock)?;
         Ok(report)
+    }
+
+    /// Before `bytes` are written: drops old quarantine as if they were there already, never the newest one.
+    /// Returns the names dropped; whether it was enough is the caller's to see.
+    pub fn make_room(&self, bytes: u64, clock: &dyn Clock) -> Result<Vec<String>, VolumeError> {
+        // A commit that was cut off may still put entries into the quarantine it has begun.
+        let phase = self.read_marker()?.map(|marker| marker.phase);
+        match phase {
+            Some(Phase::Committing { .. }) => Ok(Vec::new()),
+            _ => self.sweep_quarantine(bytes, clock),
+        }
+    }
+
+    fn sweep_quarantine(&self, expected: u64, clock: &dyn Clock) -> Result<Vec<String>, VolumeError> {
+        let quarantine = self.places.quarantine();
+        match metadata_if_present(&quarantine).map_err(VolumeError::io("look at", &quarantine))? {
+            Some(_) => quarantine::sweep(&quarantine, &self.options.quarantine, expected, clock),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn refuse_other_mount(&self, anchor: &Path) -> Result<(), VolumeError> {

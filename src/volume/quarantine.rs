@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::bytes_text::BytesText;
 use crate::base::clock::Clock;
 use crate::base::fs::{
     TEMPORARY_PREFIX, free_space, metadata_if_present, read_if_present, sync_dir, sync_parent, write_atomic,
@@ -29,7 +30,7 @@ const DATA: &str = "data";
 pub struct Note {
     pub reason: String,
     /// Where it was.
-    pub path: PathBuf,
+    pub path: BytesText,
     /// Where it came from; `None` if nobody knew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -119,16 +120,22 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<Quarantined>, VolumeError> {
     read().map_err(VolumeError::io("read the directory", directory))
 }
 
-/// Drops what has expired, then the oldest while there is too little free space. Returns the names dropped.
-/// Only while no commit is under way.
+/// Drops what has expired, then the oldest while too little space would be free with `expected` bytes more on
+/// the file system. Returns the names dropped. Only while no commit is under way.
 pub(crate) fn sweep(
     directory: &Path,
     options: &QuarantineOptions,
+    expected: u64,
     clock: &dyn Clock,
 ) -> Result<Vec<String>, VolumeError> {
     let free_percent = || {
         let space = free_space(directory)?;
-        Ok(space.bytes.saturating_mul(100).checked_div(space.total_bytes).unwrap_or(100))
+        Ok(space
+            .bytes
+            .saturating_sub(expected)
+            .saturating_mul(100)
+            .checked_div(space.total_bytes)
+            .unwrap_or(100))
     };
     sweep_by(directory, options, clock, &free_percent)
 }

@@ -10,7 +10,7 @@ use crate::volume::error::VolumeError;
 use crate::volume::inspect::{Data, data_at};
 use crate::volume::marker::{Marker, Origin, Phase, RestoreTarget};
 use crate::volume::quarantine::make_directory;
-use crate::volume::removal::remove_tree;
+use crate::volume::removal::{remove_leftover_trees, remove_tree};
 
 /// Where a restore is put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,7 @@ impl Volume {
             remove_tree(&tree).map_err(VolumeError::io("discard", &tree))?;
             self.advance(marker, Phase::Restoring { target }, clock)?;
         }
+        remove_leftover_trees(&staging).map_err(VolumeError::io("clear", &staging))?;
         make_directory(&staging).map_err(VolumeError::io("create", &staging))?;
         let resumed = make_directory(&tree).map_err(VolumeError::io("create", &tree))?;
         sync_dir(&staging).map_err(VolumeError::io("sync", &staging))?;
@@ -104,10 +105,13 @@ impl Volume {
     /// The data on the volume is taken for good and ours.
     pub fn adopt(&self, marker: Option<Marker>, clock: &dyn Clock) -> Result<Marker, VolumeError> {
         let marker = self.marker_to_start_with(marker, "adopt the data", clock)?;
-        if data_at(&self.places)? == Data::NoDirectory {
-            return Err(VolumeError::Missing { path: self.places.path.clone() });
-        }
-        self.make_ready(marker, Origin::Adopted, clock)
+        let origin = match data_at(&self.places)? {
+            Data::Some => Origin::Adopted,
+            // Or else the next look would say that the adopted data has vanished.
+            Data::None => Origin::Empty,
+            Data::NoDirectory => return Err(VolumeError::Missing { path: self.places.path.clone() }),
+        };
+        self.make_ready(marker, origin, clock)
     }
 
     /// A verified tree in staging is not given up by the way, and a half-done commit leaves nothing to adopt.

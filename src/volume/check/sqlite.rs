@@ -35,9 +35,13 @@ pub(super) fn run(volume: &Path, path: &RelativePath, level: Level, limit: Durat
 
 /// Bytes and figures as in SQLite's description of its file format, section 1.3.
 fn look_at_header(place: &Path) -> io::Result<Verdict> {
+    let damaged = |text: String| Ok(Verdict::Damaged(text));
+    // Opening a pipe would wait for ever.
+    if !std::fs::metadata(place)?.is_file() {
+        return damaged("it is not a file".to_owned());
+    }
     let file = File::open(place)?;
     let size = file.metadata()?.len();
-    let damaged = |text: String| Ok(Verdict::Damaged(text));
     if size == 0 {
         return damaged("it is empty".to_owned());
     }
