@@ -242,6 +242,12 @@ fn a_restore_is_resumed_for_the_same_snapshot_and_begun_anew_for_another() {
         assert!(tree.join("part").exists());
         bench.volume.mark_staged(&mut marker, &bench.clock).unwrap();
         assert_eq!(bench.begin(&mut marker, "one"), Begun::Staged);
+        fs::remove_dir_all(&tree).unwrap();
+        assert!(bench.volume.commit(&mut marker, &bench.clock).is_err());
+        assert_eq!(bench.begin(&mut marker, "one"), Begun::Fresh);
+        assert_eq!(bench.marker().phase.name(), "restoring");
+        fs::write(tree.join("part"), "of one").unwrap();
+        bench.volume.mark_staged(&mut marker, &bench.clock).unwrap();
         assert_eq!(bench.begin(&mut marker, "two"), Begun::Fresh);
         assert!(!tree.join("part").exists());
         assert_eq!(bench.marker().phase, Phase::Restoring { target: target("two") });

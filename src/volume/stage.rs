@@ -50,9 +50,13 @@ impl Volume {
         clock: &dyn Clock,
     ) -> Result<Begun, VolumeError> {
         let same = marker.phase.target() == Some(&target);
+        let staging = self.places.staging();
+        let tree = self.places.staging_tree();
+        // Somebody may have cleared it away by hand: then it is restored again, since nothing has moved yet.
+        let whole = same && metadata_if_present(&tree).map_err(VolumeError::io("look at", &tree))?.is_some();
         match &marker.phase {
             Phase::Committing { .. } => return Err(refused(marker, "begin a restore")),
-            Phase::Staged { .. } if same => return Ok(Begun::Staged),
+            Phase::Staged { .. } if whole => return Ok(Begun::Staged),
             // The journal must not call the tree complete while it is being discarded.
             Phase::Staged { target: old } => {
                 let phase = Phase::Restoring { target: old.clone() };
@@ -60,8 +64,6 @@ impl Volume {
             }
             Phase::Restoring { .. } | Phase::Ready => {}
         }
-        let staging = self.places.staging();
-        let tree = self.places.staging_tree();
         if !same {
             // Before the new target is written: a kill in between must not leave the other snapshot's files
             // under its name.
