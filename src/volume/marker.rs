@@ -35,6 +35,12 @@ pub struct Marker {
     pub origin: Option<Origin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
+    /// When the volume last became ready: a snapshot that another volume made later makes this one stale.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_time")]
+    pub ready_since: Option<Timestamp>,
+    /// The snapshot whose data failed the checks right after it was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distrusted: Option<String>,
     /// Run-once steps and the version that was done.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub steps_done: BTreeMap<String, String>,
@@ -125,12 +131,26 @@ impl Marker {
             phase,
             origin: None,
             last_backup: None,
+            ready_since: None,
+            distrusted: None,
             steps_done: BTreeMap::new(),
             clean: true,
             written_at: clock.now(),
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
             extra: Map::new(),
         })
+    }
+
+    /// Whether the volume came from this snapshot or made it.
+    pub fn knows(&self, snapshot: &str) -> bool {
+        self.last_backup.as_ref().is_some_and(|backup| backup.snapshot == snapshot)
+            || matches!(&self.origin, Some(Origin::Snapshot { id, .. }) if id == snapshot)
+    }
+
+    /// The last time at which the volume was known to hold the newest data there was.
+    pub fn knew_at(&self) -> Timestamp {
+        let made = self.last_backup.as_ref().map(|backup| backup.time);
+        made.max(self.ready_since).unwrap_or_default()
     }
 
     /// Whether, by all we know, there was data on the volume when it was last seen ready.
@@ -141,6 +161,27 @@ impl Marker {
             (Some(backup), _) => backup.files > 0,
             (None, origin) => matches!(origin, Some(Origin::Snapshot { .. } | Origin::Adopted)),
         }
+    }
+}
+
+/// RFC 3339, or nothing.
+mod optional_time {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::base::timestamp::{Timestamp, rfc3339};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Text(#[serde(with = "rfc3339")] Timestamp);
+
+    pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(Text).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
     }
 }
 

@@ -1,0 +1,100 @@
+//! Why an operation did not do what it was asked for. Errors of the layers below pass through as they are;
+//! what is added here are the refusals that protect data.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::archive::ArchiveError;
+use crate::base::units::ByteSize;
+use crate::repository::RepositoryError;
+use crate::snapshot::summary::PickError;
+use crate::volume::{CheckOutcome, VolumeError};
+
+#[derive(Debug, Error)]
+pub enum OpsError {
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    #[error("{location}: {source}")]
+    Pick { location: String, source: PickError },
+    #[error("the archive {}: {source}", path.display())]
+    Archive { path: PathBuf, source: ArchiveError },
+    #[error("no repository is configured")]
+    NoRepository,
+    /// Maybe the address is mistyped, maybe this is the first boot: only a person knows.
+    #[error("there is no repository at {}", locations.join(", "))]
+    RepositoryAbsent { locations: Vec<String> },
+    #[error("the volume belongs to `{found}`, not to `{expected}`")]
+    Mismatch { found: String, expected: String },
+    #[error("the volume is in use by {holder}")]
+    InUse { holder: String },
+    /// Going on could destroy data, hide it, or let the app start on something else than its data.
+    #[error("{reason}")]
+    Refused { reason: Refusal },
+    #[error(
+        "{} has {} free in {} inodes, and the restore needs {} in {}",
+        path.display(), ByteSize(*free), inodes_free, ByteSize(*needed), inodes_needed
+    )]
+    NoSpace { path: PathBuf, free: u64, inodes_free: String, needed: u64, inodes_needed: u64 },
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{what} was not done within {} s", limit.as_secs())]
+    TimedOut { what: String, limit: std::time::Duration },
+    /// Everything but the named repositories was served.
+    #[error("{} of {} repositories failed; first: {first}", failed, of)]
+    Partly { failed: usize, of: usize, first: Box<OpsError> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("the volume holds data of unknown origin, and the repository has snapshots")]
+    Foreign,
+    #[error("the repository has the newer snapshot {snapshot}, written by another volume on {host}")]
+    Stale { snapshot: String, host: String },
+    #[error("the volume is corrupt ({findings}) and there is no snapshot to restore")]
+    CorruptWithoutSnapshot { findings: String },
+    #[error("the volume is corrupt ({findings}), and so it was right after snapshot {snapshot} was restored")]
+    SnapshotFailsChecks { snapshot: String, findings: String },
+    #[error("the volume lost its data, and the repository has no snapshot to bring it back")]
+    LostWithoutSnapshot,
+    #[error("a restore of snapshot {snapshot} was begun and not finished")]
+    HalfRestored { snapshot: String },
+    #[error("the volume is empty; backing that up would push good snapshots out")]
+    EmptyVolume,
+    #[error("{0}")]
+    Shrunk(String),
+    #[error("the volume holds data; a restore into it replaces all of it")]
+    LiveData,
+    #[error("{0} is not empty")]
+    TargetNotEmpty(String),
+    #[error("the newest snapshot {0} is damaged; an older one is not taken in its place unasked")]
+    NewestDamaged(String),
+}
+
+impl OpsError {
+    pub fn refused(reason: Refusal) -> Self {
+        Self::Refused { reason }
+    }
+
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Repository(error) => error.retryable(),
+            Self::Partly { first, .. } => first.retryable(),
+            _ => false,
+        }
+    }
+}
+
+/// The findings in one line, for messages.
+pub fn findings_line(outcome: &CheckOutcome) -> String {
+    let lines: Vec<String> =
+        outcome.findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
+    lines.join("; ")
+}

@@ -1,0 +1,83 @@
+//! Whether the volume's data is whole: the configured checks, and the comparison with the last manifest, which
+//! needs a repository.
+
+use std::ops::ControlFlow;
+
+use crate::base::hash::Hash;
+use crate::ops::Scope;
+use crate::repository::Repository;
+use crate::snapshot::{Entry, Kind, SnapshotId};
+use crate::tree::{FileKind, Root, Stat};
+use crate::volume::{CheckOutcome, CheckSpec, Finding, Level, Marker, Origin};
+
+/// Findings of one kind that are named.
+const NAMED: usize = 20;
+
+/// Runs what is due. "Could not tell" goes to the log and counts as good: it must never lead to a restore.
+pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], level: Level) -> CheckOutcome {
+    let mut outcome = scope.volume.run_checks(checks, level);
+    if !outcome.skipped.is_empty() {
+        match compare_with_manifest(scope, marker, level) {
+            Ok(findings) => outcome.findings.extend(findings),
+            Err(reason) => outcome
+                .undecided
+                .push(crate::volume::check::Undecided { check: "manifest".to_owned(), reason }),
+        }
+    }
+    for undecided in &outcome.undecided {
+        tracing::warn!(check = undecided.check, reason = undecided.reason, "this check could not tell");
+    }
+    for finding in &outcome.findings {
+        tracing::error!(check = finding.check, finding = finding.message, "damage");
+    }
+    outcome
+}
+
+/// The newest snapshot that this volume made or came from.
+fn last_snapshot(marker: &Marker) -> Option<SnapshotId> {
+    let made = marker.last_backup.as_ref().map(|backup| backup.snapshot.clone());
+    let came_from = match &marker.origin {
+        Some(Origin::Snapshot { id, .. }) => Some(id.clone()),
+        _ => None,
+    };
+    made.or(came_from).map(SnapshotId)
+}
+
+/// A file that has the time it had in the snapshot but another size, or (full) another content, was not changed
+/// by any program: it is damaged. Files whose time moved are the app's business.
+fn compare_with_manifest(scope: &Scope, marker: Option<&Marker>, level: Level) -> Result<Vec<Finding>, String> {
+    let id = marker.and_then(last_snapshot).ok_or("this volume has no snapshot yet")?;
+    let repository: &dyn Repository = scope.repositories.first().ok_or("no repository is configured")?.as_ref();
+    let root = Root::open(scope.volume.path()).map_err(|error| error.to_string())?;
+    let mut findings = Vec::new();
+    let mut visit = |entry: Entry| {
+        if let Some(message) = compare(&root, &entry, level) {
+            findings.push(Finding { check: "manifest".to_owned(), message });
+        }
+        if findings.len() < NAMED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    repository.entries(&id, &mut visit).map_err(|error| error.to_string())?;
+    Ok(findings)
+}
+
+fn compare(root: &Root, entry: &Entry, level: Level) -> Option<String> {
+    let Kind::File { size, hash, .. } = &entry.kind else { return None };
+    let before = root.stat(&entry.path).ok()?;
+    if before.kind != FileKind::File || before.mtime != entry.mtime {
+        return None;
+    }
+    if before.size != *size {
+        let found = before.size;
+        return Some(format!("{} has {found} bytes instead of {size}, and its time is unchanged", entry.path));
+    }
+    if level == Level::Quick {
+        return None;
+    }
+    let mut file = std::fs::File::from(root.open_file(&entry.path).ok()?);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut file).ok()?;
+    // Written to meanwhile: then the app did it.
+    let after = Stat::of(&file).ok()?;
+    let differs = Hash::finish(&hasher) != *hash && after.mtime == entry.mtime;
+    differs.then(|| format!("{} has other content than in the snapshot, and its time is unchanged", entry.path))
+}

@@ -1,0 +1,349 @@
+//! `init`: makes sure that the volume holds good data before the app starts. Looks, decides, acts, under the
+//! volume's lock; the healthy way asks for one marker and the quick checks.
+
+pub mod decide;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::process::{self, CommandSpec};
+use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep};
+use crate::ops::error::{Refusal, findings_line};
+use crate::ops::health::examine;
+use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
+use crate::ops::reach::{Offer, ask, newer_elsewhere, pick};
+use crate::ops::{OpsError, Scope};
+use crate::repository::{Repository, RepositoryError};
+use crate::snapshot::summary::Wanted;
+use crate::snapshot::{SnapshotId, Summary};
+use crate::volume::{CheckSpec, Holder, Inspection, Level, LockKind, Marker, State};
+
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    pub policy: Policy,
+    /// How long an unreachable repository is tried when it is needed.
+    pub timeout: Duration,
+    /// How long a healthy volume waits for the answer whether it is stale.
+    pub stale_timeout: Duration,
+    pub checks: Vec<CheckSpec>,
+    /// Tried on damaged data before anything is replaced.
+    pub repair: Option<CommandSpec>,
+    /// The first content.
+    pub archive: Option<PathBuf>,
+    pub dry_run: bool,
+}
+
+/// What was found, what followed from it, and what came of that.
+#[derive(Clone, Debug, Serialize)]
+pub struct InitReport {
+    pub state: &'static str,
+    #[serde(flatten)]
+    pub action: Action,
+    pub dry_run: bool,
+    pub repaired: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brought: Option<Brought>,
+}
+
+pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError> {
+    if let Some(holder) = scope.volume.sidecar_running()? {
+        return beside_sidecar(scope, options, &holder);
+    }
+    if options.dry_run {
+        let seen = look(scope, options)?;
+        return Ok(InitReport {
+            state: seen.state.name(),
+            action: seen.action,
+            dry_run: true,
+            repaired: false,
+            brought: None,
+        });
+    }
+    // The lock's file is in the state directory, so that has to be there first. On a healthy volume all of this
+    // is there already and nothing is written.
+    scope.volume.prepare()?;
+    let _lock = scope.lock(LockKind::Exclusive, "init")?;
+    let mut seen = look(scope, options)?;
+    let mut repaired = false;
+    if let (State::Corrupt(_), Some(repair)) = (&seen.state, &options.repair) {
+        repaired = try_repair(scope, options, repair, seen.marker.as_ref());
+        if repaired {
+            seen.state = State::Healthy;
+            seen.action = Action::Nothing;
+        }
+    }
+    let state = seen.state.name();
+    let action = seen.action.clone();
+    tracing::debug!(state, ?action, "decided");
+    let brought = act(scope, options, seen)?;
+    Ok(InitReport { state, action, dry_run: false, repaired, brought })
+}
+
+/// The app may be running: look at the volume, touch nothing, take no lock.
+fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Result<InitReport, OpsError> {
+    let Inspection { state, marker, .. } = scope.volume.inspect()?;
+    let state = match state {
+        State::Healthy => {
+            let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Quick);
+            if outcome.findings.is_empty() { State::Healthy } else { State::Corrupt(outcome.findings) }
+        }
+        other => other,
+    };
+    let facts = Facts { state: &state, lost: false, seen: Seen::Unasked, sidecar: true, distrusted: None };
+    match decide(&facts, &options.policy) {
+        Action::Nothing => Ok(InitReport {
+            state: state.name(),
+            action: Action::Nothing,
+            dry_run: options.dry_run,
+            repaired: false,
+            brought: None,
+        }),
+        Action::Fail { why: Failure::Mismatch { found, expected } } => Err(OpsError::Mismatch { found, expected }),
+        _ => Err(OpsError::InUse { holder: Holder::describe(Some(holder)) }),
+    }
+}
+
+/// What was found and decided, with what is needed to act on it.
+struct Look {
+    state: State,
+    marker: Option<Marker>,
+    offer: Option<Offer>,
+    newer: Option<Summary>,
+    action: Action,
+}
+
+fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
+    let Inspection { state, marker, lost } = scope.volume.inspect()?;
+    let mut newer = None;
+    let state = match state {
+        State::Healthy | State::Dirty => {
+            let level = if state == State::Dirty { Level::Full } else { Level::Quick };
+            let outcome = examine(scope, marker.as_ref(), &options.checks, level);
+            if outcome.findings.is_empty() {
+                newer = marker.as_ref().and_then(|m| newer_elsewhere(scope, m, options.stale_timeout)).flatten();
+                if newer.is_some() { State::Stale } else { state }
+            } else {
+                State::Corrupt(outcome.findings)
+            }
+        }
+        other => other,
+    };
+    let offer = needs_repository(&state).then(|| ask(scope, options.timeout));
+    let seen = match &offer {
+        None => Seen::Unasked,
+        Some(Offer::Snapshots(_)) => Seen::Snapshots,
+        Some(Offer::Nothing) => Seen::Nothing,
+        Some(Offer::Absent) => Seen::Absent,
+        Some(Offer::OutOfReach(_)) => Seen::OutOfReach,
+    };
+    let distrusted = match &offer {
+        Some(Offer::Snapshots(repository)) => distrusted(repository.as_ref(), marker.as_ref())?,
+        _ => None,
+    };
+    let facts = Facts { state: &state, lost, seen, sidecar: false, distrusted: distrusted.as_deref() };
+    let action = decide(&facts, &options.policy);
+    Ok(Look { state, marker, offer, newer, action })
+}
+
+/// The newest snapshot, if the volume was already found damaged right after restoring it.
+fn distrusted(repository: &dyn Repository, marker: Option<&Marker>) -> Result<Option<String>, OpsError> {
+    let Some(suspect) = marker.and_then(|marker| marker.distrusted.clone()) else { return Ok(None) };
+    let newest = repository.newest()?;
+    Ok(newest.filter(|newest| newest.0 == suspect).map(|_| suspect))
+}
+
+fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brought>, OpsError> {
+    let Look { state, marker, offer, newer, action } = seen;
+    let clock = scope.clock.as_ref();
+    match action {
+        Action::Nothing => {
+            if let (State::Dirty, Some(marker)) = (&state, marker) {
+                // The full checks have passed: what the last sidecar left is good.
+                scope.volume.write_marker(&Marker { clean: true, ..marker }, clock)?;
+            }
+            Ok(None)
+        }
+        Action::Keep => {
+            if let Some(marker) = marker {
+                tracing::warn!("keeping the data although another volume wrote a later snapshot");
+                scope.volume.write_marker(&Marker { ready_since: Some(clock.now()), ..marker }, clock)?;
+            }
+            Ok(None)
+        }
+        Action::Restore => {
+            let mut marker = marker_or_new(scope, marker)?;
+            let (repository, summary) = newest(scope, offer, newer, &marker)?;
+            restore(scope, options, repository.as_ref(), &summary, &mut marker).map(Some)
+        }
+        Action::Resume { snapshot } => {
+            let mut marker = marker_or_new(scope, marker)?;
+            let (repository, newest) = newest(scope, offer, None, &marker)?;
+            let begun_from = marker.phase.target().map(|target| target.repository.clone());
+            let same = scope.repositories.iter().find(|r| Some(r.location()) == begun_from).unwrap_or(&repository);
+            let (repository, summary) = match same.summary(&SnapshotId(snapshot.clone())) {
+                Ok(summary) => (same.clone(), summary),
+                Err(RepositoryError::NoSnapshot { .. }) => {
+                    tracing::warn!(snapshot, newest = %newest.id, "the snapshot is gone; taking the newest");
+                    (repository, newest)
+                }
+                Err(error) => return Err(error.into()),
+            };
+            restore(scope, options, repository.as_ref(), &summary, &mut marker).map(Some)
+        }
+        Action::FinishCommit { .. } => {
+            let mut marker = marker_or_new(scope, marker)?;
+            let brought = finish_commit(scope, &mut marker)?;
+            check_restored(scope, options, &mut marker)?;
+            Ok(Some(brought))
+        }
+        Action::Unpack => unpack(scope, options, marker).map(Some),
+        Action::StartEmpty => {
+            scope.volume.start_empty(marker, clock)?;
+            Ok(None)
+        }
+        Action::CreateRepository { unpack: with_archive } => {
+            for repository in &scope.repositories {
+                repository.create(scope.volume.identity())?;
+            }
+            if with_archive {
+                return unpack(scope, options, marker).map(Some);
+            }
+            scope.volume.start_empty(marker, clock)?;
+            Ok(None)
+        }
+        Action::Adopt => {
+            let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Full);
+            if !outcome.findings.is_empty() {
+                let findings = findings_line(&outcome);
+                return Err(OpsError::refused(Refusal::CorruptWithoutSnapshot { findings }));
+            }
+            if let Some(Offer::OutOfReach(error)) = &offer {
+                tracing::warn!(%error, "adopting the data without knowing what the repository holds");
+            }
+            scope.volume.adopt(marker, clock)?;
+            sweep(scope);
+            Ok(None)
+        }
+        Action::Fail { why } => Err(failure(scope, why, offer, newer)),
+    }
+}
+
+fn failure(scope: &Scope, why: Failure, offer: Option<Offer>, newer: Option<Summary>) -> OpsError {
+    match why {
+        Failure::Refused(Refusal::Stale { .. }) => {
+            let (snapshot, host) = newer.map(|newer| (newer.id.0, newer.host)).unwrap_or_default();
+            OpsError::refused(Refusal::Stale { snapshot, host })
+        }
+        Failure::Refused(reason) => OpsError::Refused { reason },
+        Failure::Mismatch { found, expected } => OpsError::Mismatch { found, expected },
+        Failure::RepositoryAbsent => OpsError::RepositoryAbsent {
+            locations: scope.repositories.iter().map(|repository| repository.location()).collect(),
+        },
+        Failure::OutOfReach => match offer {
+            Some(Offer::OutOfReach(error)) => error,
+            _ => OpsError::NoRepository,
+        },
+        Failure::InUse => OpsError::InUse { holder: Holder::describe(None) },
+    }
+}
+
+fn marker_or_new(scope: &Scope, marker: Option<Marker>) -> Result<Marker, OpsError> {
+    match marker {
+        Some(marker) => Ok(marker),
+        None => Ok(scope.volume.new_marker(scope.clock.as_ref())?),
+    }
+}
+
+/// The newest snapshot, chosen after the right to write was taken: a pod that was cut off can then commit
+/// nothing that this choice would miss.
+fn newest(
+    scope: &Scope,
+    offer: Option<Offer>,
+    newer: Option<Summary>,
+    marker: &Marker,
+) -> Result<(std::sync::Arc<dyn Repository>, Summary), OpsError> {
+    let repository = match offer {
+        Some(Offer::Snapshots(repository)) => repository,
+        Some(Offer::OutOfReach(error)) => return Err(error),
+        // The stale volume: its newer snapshot was seen in the first repository.
+        _ if newer.is_some() => scope.first_repository()?.clone(),
+        _ => return Err(OpsError::NoRepository),
+    };
+    take_over(scope, repository.as_ref(), marker);
+    let summary = pick(repository.as_ref(), &Wanted::Latest)?;
+    Ok((repository, summary))
+}
+
+/// A reader without the right to write can still restore; then nobody is cut off, and the log says so.
+fn take_over(scope: &Scope, repository: &dyn Repository, marker: &Marker) {
+    match repository.take_over(&scope.writer(marker)) {
+        Ok(epoch) => tracing::debug!(epoch, "took over the repository"),
+        Err(error) => tracing::warn!(%error, "a former writer, if one still runs, is not cut off"),
+    }
+}
+
+fn restore(
+    scope: &Scope,
+    options: &InitOptions,
+    repository: &dyn Repository,
+    summary: &Summary,
+    marker: &mut Marker,
+) -> Result<Brought, OpsError> {
+    let brought = bring_back(scope, repository, summary, marker)?;
+    check_restored(scope, options, marker)?;
+    Ok(brought)
+}
+
+fn unpack(scope: &Scope, options: &InitOptions, marker: Option<Marker>) -> Result<Brought, OpsError> {
+    let mut marker = marker_or_new(scope, marker)?;
+    let path = options.archive.as_ref().ok_or(OpsError::NoRepository)?;
+    let brought = bring_archive(scope, path, &mut marker)?;
+    check_restored(scope, options, &mut marker)?;
+    Ok(brought)
+}
+
+/// A snapshot of damaged data restores damaged data. The app is not started on it, and the next run knows.
+fn check_restored(scope: &Scope, options: &InitOptions, marker: &mut Marker) -> Result<(), OpsError> {
+    let checks: Vec<CheckSpec> = options
+        .checks
+        .iter()
+        .filter(|check| check.kind != crate::volume::check::CheckKind::Manifest)
+        .cloned()
+        .collect();
+    let outcome = examine(scope, Some(marker), &checks, Level::Full);
+    let snapshot = match &marker.origin {
+        Some(crate::volume::Origin::Snapshot { id, .. }) => id.clone(),
+        _ => String::new(),
+    };
+    let distrusted = (!outcome.findings.is_empty()).then(|| snapshot.clone());
+    if marker.distrusted != distrusted {
+        marker.distrusted.clone_from(&distrusted);
+        scope.volume.write_marker(marker, scope.clock.as_ref())?;
+    }
+    match distrusted {
+        None => Ok(()),
+        Some(_) => {
+            let findings = findings_line(&outcome);
+            Err(OpsError::refused(Refusal::SnapshotFailsChecks { snapshot, findings }))
+        }
+    }
+}
+
+/// Whether the damage is gone afterwards.
+fn try_repair(scope: &Scope, options: &InitOptions, repair: &CommandSpec, marker: Option<&Marker>) -> bool {
+    tracing::warn!(command = repair.argv.join(" "), "trying to repair the volume");
+    match process::run(repair) {
+        Ok(finished) if finished.code == 0 => {}
+        Ok(finished) => {
+            tracing::warn!(code = finished.code, output = finished.output, "the repair did not succeed");
+            return false;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the repair did not succeed");
+            return false;
+        }
+    }
+    examine(scope, marker, &options.checks, Level::Full).findings.is_empty()
+}

@@ -1,0 +1,135 @@
+//! What the repositories can offer, told apart so that "nothing there" is never confused with "cannot tell".
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::ops::error::Refusal;
+use crate::ops::{OpsError, Scope};
+use crate::repository::{Listing, Presence, Repository, RepositoryError};
+use crate::snapshot::Summary;
+use crate::snapshot::summary::{PickError, Wanted};
+use crate::volume::Marker;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What all repositories together have to offer to a restore.
+#[derive(Debug)]
+pub enum Offer {
+    /// The first repository in order that has a snapshot.
+    Snapshots(Arc<dyn Repository>),
+    /// There are repositories and none has a snapshot.
+    Nothing,
+    Absent,
+    OutOfReach(OpsError),
+}
+
+/// Asks the repositories in order until one has a snapshot. Those that cannot be reached are tried again until
+/// `timeout` has passed, each in turn.
+pub fn ask(scope: &Scope, timeout: Duration) -> Offer {
+    let mut absent = false;
+    let mut trouble = None;
+    for repository in &scope.repositories {
+        match probe(scope, repository.as_ref(), timeout) {
+            Ok(Presence::Ready) => return Offer::Snapshots(Arc::clone(repository)),
+            Ok(Presence::Empty) => {}
+            Ok(Presence::Absent) => absent = true,
+            Err(error) => {
+                tracing::warn!(%error, repository = repository.location(), "this repository cannot help");
+                trouble.get_or_insert(error);
+            }
+        }
+    }
+    match trouble {
+        // One that cannot be asked may hold the snapshots: nothing may be concluded from the others.
+        Some(error) => Offer::OutOfReach(error.into()),
+        None if scope.repositories.is_empty() => Offer::OutOfReach(OpsError::NoRepository),
+        None if absent => Offer::Absent,
+        None => Offer::Nothing,
+    }
+}
+
+fn probe(scope: &Scope, repository: &dyn Repository, timeout: Duration) -> Result<Presence, RepositoryError> {
+    let deadline = scope.clock.elapsed() + timeout;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match repository.probe() {
+            Err(error) if error.retryable() => {
+                let left = deadline.saturating_sub(scope.clock.elapsed());
+                if left.is_zero() || scope.cancel.is_cancelled() {
+                    return Err(error);
+                }
+                tracing::warn!(%error, seconds_left = left.as_secs(), "trying again");
+                scope.clock.sleep(pause.min(left));
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The snapshot `wanted` of a repository. A damaged newest one is not silently passed over.
+pub fn pick(repository: &dyn Repository, wanted: &Wanted) -> Result<Summary, OpsError> {
+    let Listing { snapshots, damaged } = repository.snapshots()?;
+    let location = repository.location();
+    if *wanted == Wanted::Latest {
+        let newest_good = snapshots.last().map(|summary| &summary.id);
+        let newest_bad = damaged.iter().flat_map(|finding| &finding.snapshots).max();
+        if let Some(bad) = newest_bad.filter(|bad| newest_good.is_none_or(|good| *bad > good)) {
+            let reason = damaged.iter().find(|finding| finding.snapshots.contains(bad));
+            return Err(OpsError::Repository(RepositoryError::Damaged {
+                location,
+                object: bad.to_string(),
+                reason: match reason {
+                    Some(finding) => {
+                        format!("{}; {}", finding.reason, Refusal::NewestDamaged(bad.to_string()))
+                    }
+                    None => Refusal::NewestDamaged(bad.to_string()).to_string(),
+                },
+            }));
+        }
+    }
+    wanted.pick(&snapshots).cloned().map_err(|source: PickError| OpsError::Pick { location, source })
+}
+
+/// Whether another volume wrote a snapshot later than ours. Answers within `limit`; `None` is "cannot tell",
+/// with the reason in the log.
+pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Option<Option<Summary>> {
+    let repository = Arc::clone(scope.repositories.first()?);
+    let marker = marker.clone();
+    let location = repository.location();
+    let (sender, receiver) = mpsc::channel();
+    // A store that hangs must not hold up a healthy volume: the thread is left behind and ends with us.
+    thread::spawn(move || drop(sender.send(find_newer(repository.as_ref(), &marker))));
+    match receiver.recv_timeout(limit) {
+        Ok(Ok(found)) => Some(found),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "cannot tell whether the volume is stale; starting with it");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(
+                repository = location,
+                seconds = limit.as_secs_f32(),
+                "no answer in time whether the volume is stale; starting with it"
+            );
+            None
+        }
+    }
+}
+
+fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option<Summary>, RepositoryError> {
+    let Some(newest) = repository.newest()? else { return Ok(None) };
+    if marker.knows(&newest.0) {
+        return Ok(None);
+    }
+    let summary = repository.summary(&newest)?;
+    Ok(is_newer(&summary, marker).then_some(summary))
+}
+
+/// Pure: whether `newest` was made elsewhere after this volume last knew what there is.
+pub fn is_newer(newest: &Summary, marker: &Marker) -> bool {
+    !marker.knows(&newest.id.0) && newest.volume_id != marker.volume_id && newest.time > marker.knew_at()
+}

@@ -1,0 +1,253 @@
+//! A restore by hand: into the live volume, with everything there going to quarantine, or into any other
+//! directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::fs::sync_file_system;
+use crate::ops::bring::{Brought, bring_archive, bring_back, check_space, finish_commit};
+use crate::ops::error::Refusal;
+use crate::ops::reach::{Offer, ask, pick};
+use crate::ops::{OpsError, Scope};
+use crate::repository::{Repository, RestoreRequest};
+use crate::snapshot::selector::Selector;
+use crate::snapshot::summary::Wanted;
+use crate::snapshot::{Entry, Summary};
+use crate::volume::{Holder, Inspection, LockKind, Phase, State};
+
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    pub wanted: Wanted,
+    /// Instead of a repository.
+    pub archive: Option<PathBuf>,
+    /// `None`: the live volume.
+    pub target: Option<PathBuf>,
+    pub selector: Selector,
+    /// Into a volume or directory that holds something.
+    pub force: bool,
+    pub dry_run: bool,
+    pub timeout: std::time::Duration,
+}
+
+/// What would be, or was, restored.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestorePlan {
+    pub repository: String,
+    pub snapshot: String,
+    pub target: PathBuf,
+    pub entries: u64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Data in the way goes to quarantine.
+    pub replaces_data: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreOutcome {
+    pub plan: RestorePlan,
+    /// `None` after a dry run.
+    pub brought: Option<Brought>,
+}
+
+pub fn run(scope: &Scope, options: &RestoreOptions) -> Result<RestoreOutcome, OpsError> {
+    match (&options.archive, &options.target) {
+        (Some(archive), _) => into_volume(scope, options, &Source::Archive(archive.clone())),
+        (None, Some(target)) => {
+            let (repository, summary) = choose(scope, options)?;
+            into_directory(scope, options, repository.as_ref(), &summary, target)
+        }
+        (None, None) => {
+            let (repository, summary) = choose(scope, options)?;
+            into_volume(scope, options, &Source::Snapshot(repository, Box::new(summary)))
+        }
+    }
+}
+
+enum Source {
+    Snapshot(Arc<dyn Repository>, Box<Summary>),
+    Archive(PathBuf),
+}
+
+/// The first repository that has the snapshot asked for.
+fn choose(scope: &Scope, options: &RestoreOptions) -> Result<(Arc<dyn Repository>, Summary), OpsError> {
+    if options.wanted == Wanted::Latest {
+        return match ask(scope, options.timeout) {
+            Offer::Snapshots(repository) => {
+                let summary = pick(repository.as_ref(), &options.wanted)?;
+                Ok((repository, summary))
+            }
+            Offer::Nothing => Err(OpsError::Pick {
+                location: scope.first_repository()?.location(),
+                source: crate::snapshot::summary::PickError::None,
+            }),
+            Offer::Absent => Err(OpsError::RepositoryAbsent {
+                locations: scope.repositories.iter().map(|repository| repository.location()).collect(),
+            }),
+            Offer::OutOfReach(error) => Err(error),
+        };
+    }
+    let mut first_error = None;
+    for repository in &scope.repositories {
+        match pick(repository.as_ref(), &options.wanted) {
+            Ok(summary) => return Ok((Arc::clone(repository), summary)),
+            Err(error) => drop(first_error.get_or_insert(error)),
+        }
+    }
+    Err(first_error.unwrap_or(OpsError::NoRepository))
+}
+
+fn plan(
+    repository: &dyn Repository,
+    summary: &Summary,
+    selector: &Selector,
+    target: &Path,
+    replaces_data: bool,
+) -> Result<RestorePlan, OpsError> {
+    let mut plan = RestorePlan {
+        repository: repository.location(),
+        snapshot: summary.id.0.clone(),
+        target: target.to_owned(),
+        entries: summary.entries,
+        files: summary.files,
+        bytes: summary.bytes,
+        replaces_data,
+    };
+    if !selector.is_everything() {
+        (plan.entries, plan.files, plan.bytes) = (0, 0, 0);
+        repository.entries(&summary.id, &mut |entry: Entry| {
+            if selector.takes(&entry.path) {
+                plan.entries += 1;
+                plan.files += u64::from(matches!(entry.kind, crate::snapshot::Kind::File { .. }));
+                plan.bytes += entry.size();
+            }
+            std::ops::ControlFlow::Continue(())
+        })?;
+    }
+    Ok(plan)
+}
+
+fn into_directory(
+    scope: &Scope,
+    options: &RestoreOptions,
+    repository: &dyn Repository,
+    summary: &Summary,
+    target: &Path,
+) -> Result<RestoreOutcome, OpsError> {
+    let plan = plan(repository, summary, &options.selector, target, false)?;
+    if holds_something(target)? && !options.force {
+        return Err(OpsError::refused(Refusal::TargetNotEmpty(target.display().to_string())));
+    }
+    if options.dry_run {
+        return Ok(RestoreOutcome { plan, brought: None });
+    }
+    std::fs::create_dir_all(target).map_err(OpsError::io("create", target))?;
+    let needed = if options.selector.is_everything() { summary.data_bytes } else { plan.bytes };
+    if !options.force {
+        check_space(target, needed.min(plan.bytes), plan.entries, 0)?;
+    }
+    let report = repository.restore(
+        &summary.id,
+        &RestoreRequest {
+            target,
+            selector: &options.selector,
+            cache: None,
+            workers: &scope.workers,
+            progress: &scope.progress,
+            cancel: &scope.cancel,
+        },
+    )?;
+    sync_file_system(target).map_err(OpsError::io("sync", target))?;
+    let brought = Brought {
+        snapshot: summary.id.0.clone(),
+        repository: repository.location(),
+        problems: report.problems.clone(),
+        problem_count: report.problem_count,
+        restore: report,
+        quarantine: None,
+    };
+    Ok(RestoreOutcome { plan, brought: Some(brought) })
+}
+
+fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Result<RestoreOutcome, OpsError> {
+    if let Some(holder) = scope.volume.sidecar_running()? {
+        return Err(OpsError::InUse { holder: Holder::describe(Some(&holder)) });
+    }
+    let look = |state: &State| !matches!(state, State::Empty | State::Interrupted { .. });
+    let planned = |replaces| match source {
+        Source::Snapshot(repository, summary) => {
+            plan(repository.as_ref(), summary, &options.selector, scope.volume.path(), replaces)
+        }
+        Source::Archive(path) => Ok(RestorePlan {
+            repository: path.display().to_string(),
+            snapshot: "archive".to_owned(),
+            target: scope.volume.path().to_owned(),
+            entries: 0,
+            files: 0,
+            bytes: 0,
+            replaces_data: replaces,
+        }),
+    };
+    if options.dry_run {
+        let plan = planned(look(&scope.volume.inspect()?.state))?;
+        return Ok(RestoreOutcome { plan, brought: None });
+    }
+    scope.volume.prepare()?;
+    let _lock = scope.lock(LockKind::Exclusive, "restore")?;
+    let Inspection { state, marker, .. } = scope.volume.inspect()?;
+    if let State::Mismatch { found, expected } = state {
+        return Err(OpsError::Mismatch { found, expected });
+    }
+    let replaces = look(&state) && !is_started_empty(scope, &state)?;
+    if replaces && !options.force {
+        return Err(OpsError::refused(Refusal::LiveData));
+    }
+    let mut marker = match marker {
+        Some(marker) => marker,
+        None => scope.volume.new_marker(scope.clock.as_ref())?,
+    };
+    // A commit that has begun is finished first: half of it is live already.
+    if matches!(marker.phase, Phase::Committing { .. }) {
+        finish_commit(scope, &mut marker)?;
+    }
+    let plan = planned(replaces)?;
+    let brought = match source {
+        Source::Snapshot(repository, summary) => {
+            if let Err(error) = repository.take_over(&scope.writer(&marker)) {
+                tracing::warn!(%error, "a former writer, if one still runs, is not cut off");
+            }
+            bring_back(scope, repository.as_ref(), summary, &mut marker)?
+        }
+        Source::Archive(path) => bring_archive(scope, path, &mut marker)?,
+    };
+    if marker.distrusted.take().is_some() {
+        // A person chose this snapshot.
+        scope.volume.write_marker(&marker, scope.clock.as_ref())?;
+    }
+    Ok(RestoreOutcome { plan, brought: Some(brought) })
+}
+
+/// Healthy, but nothing on it: a volume that was started empty and never used.
+fn is_started_empty(scope: &Scope, state: &State) -> Result<bool, OpsError> {
+    if !matches!(state, State::Healthy | State::Dirty) {
+        return Ok(false);
+    }
+    let skipped = scope.walk_options().skip_at_root;
+    let path = scope.volume.path();
+    for entry in std::fs::read_dir(path).map_err(OpsError::io("read", path))? {
+        let name = entry.map_err(OpsError::io("read", path))?.file_name();
+        if !skipped.iter().any(|skipped| skipped == name.as_encoded_bytes()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn holds_something(target: &Path) -> Result<bool, OpsError> {
+    match std::fs::read_dir(target) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(OpsError::io("read", target)(error)),
+    }
+}

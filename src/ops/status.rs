@@ -1,0 +1,85 @@
+//! What there is to say about the volume at this moment, without changing or locking anything.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::ops::health::examine;
+use crate::ops::reach::newer_elsewhere;
+use crate::ops::{OpsError, Scope};
+use crate::snapshot::Summary;
+use crate::volume::{CheckSpec, Finding, Holder, Inspection, LastBackup, Level, Origin, Phase, State};
+
+#[derive(Clone, Debug)]
+pub struct StatusOptions {
+    pub checks: Vec<CheckSpec>,
+    pub stale_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// One of `empty`, `healthy`, `dirty`, `interrupted`, `corrupt`, `foreign`, `stale`, `mismatch`.
+    pub state: &'static str,
+    pub volume: String,
+    pub identity: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<LastBackup>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// The later snapshot of another volume that makes this one stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer: Option<Summary>,
+    pub sidecar: Option<Holder>,
+    pub quarantine: Vec<Kept>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Kept {
+    pub path: String,
+    pub reason: Option<String>,
+    pub since: Option<String>,
+}
+
+pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
+    let Inspection { state, marker, .. } = scope.volume.inspect()?;
+    let mut newer = None;
+    let state = match (state, &marker) {
+        (state @ (State::Healthy | State::Dirty), Some(marker)) => {
+            let outcome = examine(scope, Some(marker), &options.checks, Level::Quick);
+            if outcome.findings.is_empty() {
+                newer = newer_elsewhere(scope, marker, options.stale_timeout).flatten();
+                if newer.is_some() { State::Stale } else { state }
+            } else {
+                State::Corrupt(outcome.findings)
+            }
+        }
+        (state, _) => state,
+    };
+    let kept = scope.volume.quarantined()?.into_iter().map(|kept| Kept {
+        path: kept.path.display().to_string(),
+        reason: kept.note.as_ref().map(|note| note.reason.clone()),
+        since: kept.note.as_ref().map(|note| note.time.to_rfc3339()),
+    });
+    Ok(Status {
+        state: state.name(),
+        volume: scope.volume.path().display().to_string(),
+        identity: scope.volume.identity().to_owned(),
+        volume_id: marker.as_ref().map(|marker| marker.volume_id.clone()),
+        phase: marker.as_ref().map(|marker| marker.phase.clone()),
+        origin: marker.as_ref().and_then(|marker| marker.origin.clone()),
+        last_backup: marker.as_ref().and_then(|marker| marker.last_backup.clone()),
+        findings: match state {
+            State::Corrupt(findings) => findings,
+            _ => Vec::new(),
+        },
+        newer,
+        sidecar: scope.volume.sidecar_running()?,
+        quarantine: kept.collect(),
+    })
+}
