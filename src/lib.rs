@@ -3,8 +3,10 @@
 
 pub mod archive;
 pub mod base;
-pub mod repository;
+pub mod cli;
 pub mod config;
+pub mod ops;
+pub mod repository;
 pub mod snapshot;
 pub mod store;
 pub mod tree;

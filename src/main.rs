@@ -1,1 +1,13 @@
-fn main() {}
+//! The process itself: takes arguments and environment, hands back an exit code.
+
+use std::process::ExitCode;
+
+use volkeep::base::environment::Environment;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let environment = Environment::capture();
+    volkeep::cli::run(std::env::args_os(), &environment).into()
+}

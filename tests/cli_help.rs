@@ -1,0 +1,152 @@
+//! The parts of the built program that need no volume: help, usage, configuration, completions, manual.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const COMMANDS: [&str; 15] = [
+    "init",
+    "backup",
+    "restore",
+    "snapshots",
+    "ls",
+    "diff",
+    "check",
+    "status",
+    "wait",
+    "export",
+    "repository",
+    "config",
+    "demo",
+    "completions",
+    "man",
+];
+
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn volkeep(words: &[&str], variables: &[(&str, &str)]) -> Outcome {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("volkeep"));
+    let output = command.env_clear().envs(variables.iter().copied()).args(words).output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn every_help_ends_in_the_exit_codes() {
+    let mut pages: Vec<Vec<&str>> = COMMANDS.iter().map(|command| vec![*command]).collect();
+    pages.extend([vec![], vec!["config", "show"], vec!["repository", "init"]]);
+    for mut page in pages {
+        page.push("--help");
+        let outcome = volkeep(&page, &[]);
+        assert_eq!(outcome.code, Some(0), "{page:?}");
+        for code in ["0", "1", "2", "3", "10", "11", "12", "13", "14", "15", "16", "78"] {
+            let line = format!("\n  {code:<3} ");
+            assert!(outcome.stdout.contains(&line), "{page:?} lacks {code}: {}", outcome.stdout);
+        }
+        assert!(outcome.stdout.trim_end().ends_with("78  configuration not usable"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for words in [&["--nonsense"][..], &["backup", "--nonsense"], &[], &["ls"], &["nonsense"]] {
+        let outcome = volkeep(words, &[]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""), "{words:?}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_exits_with_78_and_names_every_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    std::fs::write(&path, "volume:\n  pth: /data\nlog: {format: xml}\n").unwrap();
+    let outcome = volkeep(&["--config", path.to_str().unwrap(), "config", "check"], &[]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(78), ""));
+    for part in ["`volume.pth`", "line 2", "did you mean `path`?", "`log.format`", "repositories", "hint:"] {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_failure_is_json_where_the_log_is() {
+    let outcome = volkeep(&["config", "check", "--log-format", "json"], &[]);
+    assert_eq!(outcome.code, Some(78));
+    let line: Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!((line["level"].as_str(), line["exit"].as_u64()), (Some("ERROR"), Some(78)));
+}
+
+#[test]
+fn the_environment_alone_is_enough_and_odd_variables_only_warn() {
+    let variables = [
+        ("VOLKEEP_VOLUME", "/data"),
+        ("VOLKEEP_REPOSITORY", "file:///backups/wiki"),
+        ("VOLKEEP_IDENTTY", "wiki"),
+        ("VOLKEEP_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let outcome = volkeep(&["config", "check"], &variables);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "ok\n"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("did you mean VOLKEEP_IDENTITY?"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("SERVICE_HOST") && !outcome.stderr.contains('\u{1b}'));
+
+    let outcome = volkeep(&["config", "check", "-q"], &variables[..2]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_is_in_effect_is_shown_with_its_origin() {
+    let variables = [("VOLKEEP_VOLUME", "/env"), ("VOLKEEP_REPOSITORY", "file:///backups/wiki")];
+    let shown = volkeep(&["config", "show"], &variables);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yaml");
+    std::fs::write(&path, &shown.stdout).unwrap();
+    let again = volkeep(&["config", "show", "--config", path.to_str().unwrap()], &[]);
+    assert_eq!((again.code, again.stdout), (Some(0), shown.stdout));
+
+    let origins = volkeep(&["config", "show", "--origin", "--volume", "/flag"], &variables);
+    let line = |key: &str| origins.stdout.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("volume.path").ends_with("flag --volume") && line("volume.path").contains("/flag"));
+    assert!(line("repositories[0].url").ends_with("variable VOLKEEP_REPOSITORY"));
+    assert!(line("limits.memory").ends_with("default"));
+}
+
+#[test]
+fn the_schema_is_json_and_describes_the_keys() {
+    let outcome = volkeep(&["config", "schema"], &[]);
+    let schema: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(schema["type"], "object");
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(schema["properties"]["volume"]["properties"]["path"]["description"].is_string());
+    assert_eq!(schema["properties"]["init"]["properties"]["timeout"]["default"], "10m");
+}
+
+#[test]
+fn completions_and_manual_are_there() {
+    for shell in ["bash", "zsh", "fish"] {
+        let outcome = volkeep(&["completions", shell], &[]);
+        assert_eq!(outcome.code, Some(0));
+        assert!(outcome.stdout.contains("snapshots"), "{shell}");
+    }
+    let page = volkeep(&["man"], &[]).stdout;
+    assert!(page.contains(".TH volkeep 1") && page.contains("Exit codes"), "{page}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let outcome = volkeep(&["man", "--directory", dir.path().join("man").to_str().unwrap()], &[]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    for command in COMMANDS {
+        assert!(dir.path().join(format!("man/volkeep-{command}.1")).exists(), "{command}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let script = format!("{} config schema | :", assert_cmd::cargo::cargo_bin!("volkeep").display());
+    let mut command = Command::new("bash");
+    let output = command.args(["-c", &format!("set -o pipefail; {script}")]).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
