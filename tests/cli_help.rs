@@ -1,5 +1,7 @@
 //! The parts of the built program that need no volume: help, usage, configuration, completions, manual.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use assert_cmd::Command;
 use serde_json::Value;
 

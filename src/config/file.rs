@@ -32,7 +32,7 @@ pub fn read(path: &Path) -> Result<Option<Document>, ConfigError> {
 
 /// An empty text is an empty document.
 pub fn parse(text: &str) -> Result<Document, String> {
-    let tree: Option<Node> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let tree: Option<Node> = serde_saphyr::from_str(text).map_err(|error| in_plain_words(&error))?;
     let mut document = Document::default();
     match tree {
         None | Some(Node::Scalar(Value::Null)) => {}
@@ -40,6 +40,17 @@ pub fn parse(text: &str) -> Result<Document, String> {
         Some(_) => return Err("sections such as `volume:` are expected at the top".to_owned()),
     }
     Ok(document)
+}
+
+/// One line, without the text around the fault: there may be a secret in it.
+fn in_plain_words(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.split(", set DuplicateKeyPolicy").next().unwrap_or(text);
+    match text.contains("alias") {
+        true => format!("{text}; text that begins with `*` needs quotes"),
+        false => text.to_owned(),
+    }
 }
 
 #[derive(Debug)]
@@ -161,6 +172,17 @@ mod tests {
     fn an_empty_file_is_an_empty_document() {
         for text in ["", "\n", "# nothing\n", "---\n"] {
             assert_eq!(parse(text), Ok(Document::default()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_told_in_one_line_without_the_text_around_it() {
+        for (text, part) in
+            [("exclude: [*.tmp]\npassword: hunter2\n", "needs quotes"), ("a: 1\na: hunter2\n", "duplicate")]
+        {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains(part) && !message.contains("hunter2"), "{message}");
+            assert_eq!(message.lines().count(), 1);
         }
     }
 

@@ -190,7 +190,7 @@ mod files {
     #[test]
     fn the_minimal_file_leaves_everything_else_at_its_default() {
         let config = load_file("minimal.yaml").config;
-        let mut rest = config.clone();
+        let mut rest = config;
         rest.volume = Config::default().volume;
         rest.repositories.clear();
         assert_eq!(rest, Config::default());

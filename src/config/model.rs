@@ -177,8 +177,10 @@ pub struct LimitsConfig {
     /// How many requests to a repository run at once, 1 to 256.
     pub connections: u32,
     /// Bytes a second that go to a repository; 0 is without a limit.
+    #[schemars(extend("type" = ["string", "integer"]))]
     pub upload: ByteSize,
     /// Bytes a second that come from a repository; 0 is without a limit.
+    #[schemars(extend("type" = ["string", "integer"]))]
     pub download: ByteSize,
     /// How long a failing request is tried again.
     pub retry: Span,

@@ -78,10 +78,14 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<S
         .map(|(_, name)| name.to_owned())
 }
 
-/// Marks every mapping as complete, so that editors find mistyped keys too.
+/// Marks every mapping as complete, so that editors find mistyped keys too, and undoes the line breaks of the
+/// comments that became descriptions.
 fn close(schema: &mut Value) {
     let open = branches(schema).next().is_some();
     let Some(object) = schema.as_object_mut() else { return };
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         properties.values_mut().for_each(close);
         let word = if open { "unevaluatedProperties" } else { "additionalProperties" };

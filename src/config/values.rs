@@ -31,18 +31,21 @@ pub fn insert(values: &mut Map<String, Value>, key: &str, value: Value) {
     }
 }
 
-/// Removes the value at `key`; if it is in a list, the list is emptied, so that indexes never shift.
+/// Removes the value at `key`. For an item of a list the whole list goes, so that indexes never shift.
 pub fn remove(values: &mut Map<String, Value>, key: &str) {
     let (first, rest) = key.split_once('.').unwrap_or((key, ""));
-    let name = first.split_once('[').map_or(first, |(name, _)| name);
-    if rest.is_empty() && name == first {
+    let (name, index) = first.split_once('[').unwrap_or((first, ""));
+    let index: Option<usize> = index.strip_suffix(']').and_then(|index| index.parse().ok());
+    if rest.is_empty() {
         values.remove(name);
         return;
     }
-    match values.get_mut(name) {
-        Some(Value::Object(below)) => remove(below, rest),
-        Some(Value::Array(items)) => items.clear(),
-        _ => {}
+    let below = match (values.get_mut(name), index) {
+        (Some(Value::Array(items)), Some(index)) => items.get_mut(index),
+        (other, _) => other,
+    };
+    if let Some(Value::Object(below)) = below {
+        remove(below, rest);
     }
 }
 
@@ -136,5 +139,39 @@ fn drop_nulls_below(values: &mut Map<String, Value>, at: &str, gone: &mut Vec<St
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn after(change: impl FnOnce(&mut Map<String, Value>)) -> Value {
+        let Value::Object(mut values) =
+            json!({"a": {"b": 1, "c": null}, "l": [{"x": 1, "y": 2}, 3], "n": null})
+        else {
+            panic!("no object")
+        };
+        change(&mut values);
+        Value::Object(values)
+    }
+
+    #[test]
+    fn values_are_set_and_removed_by_their_full_key() {
+        assert_eq!(after(|values| insert(values, "a.b", json!(2)))["a"]["b"], 2);
+        assert_eq!(after(|values| insert(values, "n.m.o", json!(2)))["n"]["m"]["o"], 2);
+        assert_eq!(after(|values| remove(values, "a.b"))["a"], json!({"c": null}));
+        assert_eq!(after(|values| remove(values, "l[0].x"))["l"], json!([{"y": 2}, 3]));
+        assert_eq!(after(|values| remove(values, "l[1]")).get("l"), None);
+        assert_eq!(after(|values| remove(values, "no.such[3].key")), after(|_| ()));
+    }
+
+    #[test]
+    fn keys_without_a_value_go() {
+        let mut gone = Vec::new();
+        let left = after(|values| gone = drop_nulls(values));
+        assert_eq!(left, json!({"a": {"b": 1}, "l": [{"x": 1, "y": 2}, 3]}));
+        assert_eq!(gone, ["n", "a.c"]);
     }
 }
