@@ -146,6 +146,19 @@ fn completions_and_manual_are_there() {
 }
 
 #[test]
+fn the_cause_of_a_failed_init_goes_to_the_termination_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("termination-log");
+    let outcome = volkeep(&["init"], &[("VOLKEEP_TERMINATION_LOG", path.to_str().unwrap())]);
+    assert_ne!(outcome.code, Some(0));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), outcome.stderr);
+
+    std::fs::remove_file(&path).unwrap();
+    volkeep(&["config", "check"], &[("VOLKEEP_TERMINATION_LOG", path.to_str().unwrap())]);
+    assert!(!path.exists(), "only init writes it");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let script = format!("{} config schema | :", assert_cmd::cargo::cargo_bin!("volkeep").display());
     let mut command = Command::new("bash");

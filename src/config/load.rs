@@ -157,6 +157,7 @@ impl Draft {
         for unknown in schema::unknown_keys(&all, schema) {
             let origin = self.origins.of(&unknown.path);
             let nearest = unknown.nearest;
+            values::remove(&mut self.values, &unknown.path);
             self.errors.push(ConfigError::UnknownKey { key: unknown.path, origin, nearest });
         }
     }

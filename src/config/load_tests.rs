@@ -84,7 +84,7 @@ fn everything_wrong_is_reported_at_once_with_key_line_and_nearest_name() {
         scene.errors(),
         [
             "unknown key `volume.pth` (config.yaml line 2); did you mean `path`?",
-            "`init.checks[0]` (config.yaml line 10): exactly one of exists, not_empty, command, sqlite, manifest is expected",
+            "`init.checks[0]` (config.yaml line 10): a check is exactly one of exists, not_empty, command, sqlite, manifest",
             "`repositories[0].compression` (config.yaml line 7): unknown variant `lz4`, expected one of `zstd`, `gzip`, `none`",
             "`repositories[0].url` (config.yaml line 6): `s3://bucket/x`: `s3` is not supported; addresses are file:///absolute/path",
             "`volume.lock_wait` (config.yaml line 4): `soon` is not a duration such as 90s, 10m or 1h30m",
@@ -226,15 +226,12 @@ mod files {
     }
 
     fn all_keys(schema: &Value, at: &str) -> Vec<String> {
-        let forms = ["oneOf", "anyOf"].into_iter().filter_map(|word| schema.get(word)?.as_array()).flatten();
         let mut found = Vec::new();
-        for part in std::iter::once(schema).chain(forms) {
-            for (name, property) in part.get("properties").and_then(Value::as_object).into_iter().flatten() {
-                let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
-                found.extend(all_keys(property, &key));
-                found.extend(all_keys(property.get("items").unwrap_or(&Value::Null), &key));
-                found.push(key);
-            }
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            found.extend(all_keys(property, &key));
+            found.extend(all_keys(property.get("items").unwrap_or(&Value::Null), &key));
+            found.push(key);
         }
         found
     }

@@ -2,7 +2,7 @@
 //! environment variables, and which given keys are unknown. Must not know single keys.
 
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::model::Config;
 
@@ -58,16 +58,6 @@ pub fn unknown_keys(value: &Value, schema: &Value) -> Vec<UnknownKey> {
     found
 }
 
-/// Whether `schema` describes a mapping whose keys can be looked at one by one: no choice between forms.
-pub fn is_plain_object(schema: &Value) -> bool {
-    schema.get("properties").is_some() && branches(schema).next().is_none()
-}
-
-/// For a choice between forms that are told apart by a key each: all those keys. Empty for anything else.
-pub fn choices(schema: &Value) -> Vec<&str> {
-    branches(schema).filter_map(|branch| branch.get("required")?.as_array()?.first()?.as_str()).collect()
-}
-
 /// The name out of `known` that `word` is probably meant to be.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let bound = (word.len() / 3).max(2);
@@ -81,15 +71,13 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<S
 /// Marks every mapping as complete, so that editors find mistyped keys too, and undoes the line breaks of the
 /// comments that became descriptions.
 fn close(schema: &mut Value) {
-    let open = branches(schema).next().is_some();
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(Value::String(description)) = object.get_mut("description") {
         *description = description.replace('\n', " ");
     }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         properties.values_mut().for_each(close);
-        let word = if open { "unevaluatedProperties" } else { "additionalProperties" };
-        object.insert(word.to_owned(), Value::Bool(false));
+        object.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
     if let Some(items) = object.get_mut("items") {
         close(items);
@@ -132,12 +120,9 @@ pub fn has_type(schema: &Value, wanted: &str) -> bool {
 fn collect_unknown(value: &Value, schema: &Value, at: &str, found: &mut Vec<UnknownKey>) {
     match value {
         Value::Object(given) => {
-            let known = known_properties(schema);
-            if known.is_empty() {
-                return;
-            }
+            let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
             for (name, value) in given {
-                match known.get(name.as_str()) {
+                match known.get(name) {
                     Some(property) => collect_unknown(value, property, &join(at, name), found),
                     None => found.push(UnknownKey {
                         path: join(at, name),
@@ -154,25 +139,6 @@ fn collect_unknown(value: &Value, schema: &Value, at: &str, found: &mut Vec<Unkn
         }
         _ => {}
     }
-}
-
-/// Those of the schema itself and of every form it may take.
-fn known_properties(schema: &Value) -> Map<String, Value> {
-    let mut known = Map::new();
-    for part in std::iter::once(schema).chain(branches(schema)) {
-        if let Some(properties) = part.get("properties").and_then(Value::as_object) {
-            known.extend(properties.clone());
-        }
-    }
-    known
-}
-
-fn branches(schema: &Value) -> impl Iterator<Item = &Value> {
-    ["oneOf", "anyOf", "allOf"]
-        .into_iter()
-        .filter_map(|word| schema.get(word)?.as_array())
-        .flatten()
-        .filter(|branch| branch.get("properties").is_some())
 }
 
 fn join(at: &str, name: &str) -> String {
@@ -219,14 +185,6 @@ mod tests {
             ("volume.quarantine.keeep", "keep"),
         ];
         assert_eq!(found, expected.map(|(path, nearest)| (path.to_owned(), nearest.to_owned())));
-    }
-
-    #[test]
-    fn a_check_is_a_choice_of_one_key() {
-        let schema = json_schema();
-        let checks = items(schema.get("properties").unwrap().get("init").unwrap(), "checks");
-        assert_eq!(choices(checks), ["exists", "not_empty", "command", "sqlite", "manifest"]);
-        assert!(choices(&schema).is_empty());
     }
 
     #[test]

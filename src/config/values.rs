@@ -74,11 +74,11 @@ fn for_each_value(
 ) {
     let mut refuse = |message: String| found.push(Fault { key: at.to_owned(), message });
     match value {
-        Value::Object(given) if schema::is_plain_object(schema) => {
+        // Where an empty mapping is refused, its keys only make sense together.
+        Value::Object(given) if takes(wrap(Value::Object(Map::new()))) => {
             let properties = schema.get("properties").and_then(Value::as_object);
             for (name, value) in given {
-                // Unknown keys are reported elsewhere, with the nearest name.
-                let Some(property) = properties.and_then(|all| all.get(name)) else { continue };
+                let property = properties.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
                 let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
                 let wrap = |value: Value| wrap(Value::Object(Map::from_iter([(name.clone(), value)])));
                 for_each_value(value, property, &path, &wrap, found);
@@ -96,19 +96,15 @@ fn for_each_value(
         }
         _ if schema::has_type(schema, "array") => refuse("a list is expected here".to_owned()),
         _ => {
-            if let Some(message) = unclear_choice(value, schema) {
-                refuse(message);
-            } else if let Err(error) = serde_json::from_value::<Config>(wrap(value.clone())) {
+            if let Err(error) = serde_json::from_value::<Config>(wrap(value.clone())) {
                 refuse(in_plain_words(&error.to_string(), value));
             }
         }
     }
 }
 
-fn unclear_choice(value: &Value, schema: &Value) -> Option<String> {
-    let choices = schema::choices(schema);
-    let given = choices.iter().filter(|key| value.get(**key).is_some()).count();
-    (given != 1 && !choices.is_empty()).then(|| format!("exactly one of {} is expected", choices.join(", ")))
+fn takes(whole: Value) -> bool {
+    serde_json::from_value::<Config>(whole).is_ok()
 }
 
 fn in_plain_words(message: &str, value: &Value) -> String {
