@@ -38,6 +38,8 @@ pub struct Totals {
     pub entries: u64,
     pub files: u64,
     pub bytes: u64,
+    /// Without holes.
+    pub data_bytes: u64,
 }
 
 /// Looks at what is about to be committed and at the newest snapshot; `Err` holds the reason to refuse.

@@ -26,6 +26,8 @@ pub struct Summary {
     pub entries: u64,
     pub files: u64,
     pub bytes: u64,
+    /// Without holes: what a restore takes on disk.
+    pub data_bytes: u64,
     /// Bytes of content that were new to the repository, and what they took there.
     pub added_bytes: u64,
     pub stored_bytes: u64,
@@ -115,6 +117,7 @@ mod tests {
             entries: 0,
             files: 0,
             bytes: 0,
+            data_bytes: 0,
             added_bytes: 0,
             stored_bytes: 0,
             problems: Vec::new(),

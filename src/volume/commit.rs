@@ -272,6 +272,7 @@ impl Commit<'_> {
                 repository: target.repository,
                 time: self.clock.now(),
             }),
+            ready_since: Some(self.clock.now()),
             clean: true,
             ..self.marker.clone()
         };

@@ -141,6 +141,8 @@ impl Volume {
         marker.origin = Some(origin);
         // What was backed up before says nothing about what is here now.
         marker.last_backup = None;
+        marker.distrusted = None;
+        marker.ready_since = Some(clock.now());
         marker.clean = true;
         self.advance(&mut marker, Phase::Ready, clock)?;
         Ok(marker)

@@ -29,6 +29,7 @@ pub struct Document {
     pub entries: u64,
     pub files: u64,
     pub bytes: u64,
+    pub data_bytes: u64,
     pub added_bytes: u64,
     pub stored_bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,6 +51,7 @@ impl Document {
             entries: self.entries,
             files: self.files,
             bytes: self.bytes,
+            data_bytes: self.data_bytes,
             added_bytes: self.added_bytes,
             stored_bytes: self.stored_bytes,
             problems: self.problems.clone(),

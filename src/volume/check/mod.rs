@@ -175,6 +175,7 @@ struct CheckFields {
     /// When it is run (default: both; a command: full).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     level: Option<LevelFilter>,
+    /// After this time the check is given up as undecided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout: Option<Span>,
 }

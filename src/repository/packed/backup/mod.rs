@@ -134,6 +134,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         entries: made.totals.entries,
         files: made.totals.files,
         bytes: made.totals.bytes,
+        data_bytes: made.totals.data_bytes,
         added_bytes: report.added_bytes,
         stored_bytes: report.stored_bytes,
         problems: report.problems.clone(),
@@ -314,8 +315,8 @@ fn file(
     let slot = pipeline.manifest.push_pending(&found.path)?;
     match member {
         Some(Member::Later { first, content: Some(content) }) => {
-            pipeline.count(&content.entry);
             let entry = linked(&content, found.path, first);
+            pipeline.count(&entry);
             return pipeline.manifest.fill(slot, entry, &content.pieces, content.stat);
         }
         Some(Member::Later { content: None, .. }) => {

@@ -326,8 +326,9 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     /// The file of `slot` is read: it and the hard links that waited for it are complete.
     fn complete(&mut self, slot: Slot, content: Content) -> Result<(), RepositoryError> {
         for (waiting, path, first) in self.links.settle(slot, Some(&content)) {
-            self.count(&content.entry);
-            self.manifest.fill(waiting, linked(&content, path, first), &content.pieces, content.stat)?;
+            let entry = linked(&content, path, first);
+            self.count(&entry);
+            self.manifest.fill(waiting, entry, &content.pieces, content.stat)?;
         }
         self.count(&content.entry);
         self.manifest.fill(slot, content.entry, &content.pieces, content.stat)
@@ -348,9 +349,13 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 
     pub fn count(&mut self, entry: &Entry) {
         self.totals.entries += 1;
-        if let Kind::File { size, .. } = entry.kind {
+        if let Kind::File { size, holes, .. } = &entry.kind {
             self.totals.files += 1;
             self.totals.bytes += size;
+            // Each member of a group of hard links counts in full but for the space it takes.
+            if entry.hard_link.is_none() {
+                self.totals.data_bytes += size - holes.iter().map(|hole| hole.length).sum::<u64>();
+            }
         }
     }
 }
