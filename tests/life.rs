@@ -1,6 +1,11 @@
 //! The life of a volume, seen from outside: it is filled, backed up, lost and brought back, in both layouts, and at
 //! no point is anything overwritten that nobody gave away.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod support;
 
@@ -8,7 +13,9 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Lab, Layout, Outcome, copy, few_entries, is_root, made_tree, odd_tree, same, same_content, shell};
+use support::{
+    Lab, Layout, Outcome, copy, few_entries, is_root, made_tree, odd_tree, same, same_content, shell,
+};
 
 const BOTH: [Layout; 2] = [Layout::Subdirectory, Layout::MountPoint];
 
@@ -91,7 +98,11 @@ fn the_first_backup_after_a_restore_reads_no_file() {
         lab.wipe();
         lab.ok(&["init"]);
         let report = lab.backup();
-        assert_eq!((&report["files_read"], &report["bytes_read"]), (&0.into(), &0.into()), "{layout:?}: {report}");
+        assert_eq!(
+            (&report["files_read"], &report["bytes_read"]),
+            (&0.into(), &0.into()),
+            "{layout:?}: {report}"
+        );
     }
 }
 
@@ -192,7 +203,10 @@ fn restore_finds_the_snapshot_of_a_time() {
     let target = lab.path("then");
     lab.ok(&["restore", "--at", &at, "--target", target.to_str().unwrap()]);
     same(&lab.reference(), &target);
-    lab.exits(10, &["restore", "--at", "2001-01-01T00:00:00Z", "--target", lab.path("never").to_str().unwrap()]);
+    lab.exits(
+        10,
+        &["restore", "--at", "2001-01-01T00:00:00Z", "--target", lab.path("never").to_str().unwrap()],
+    );
 }
 
 #[test]
@@ -442,7 +456,10 @@ fn what_a_plain_user_cannot_set_is_counted_and_named() {
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     support::run(&mut command).expect_code(3).says(&["of somebody else"]);
     assert_eq!(fs::read(target.join("of somebody else")).unwrap(), b"x");
-    assert_eq!(fs::read(target.join("one/file-1")).unwrap(), fs::read(lab.reference().join("one/file-1")).unwrap());
+    assert_eq!(
+        fs::read(target.join("one/file-1")).unwrap(),
+        fs::read(lab.reference().join("one/file-1")).unwrap()
+    );
 }
 
 #[test]

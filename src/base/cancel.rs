@@ -15,6 +15,11 @@ impl Cancel {
         self.0.store(true, Ordering::Release);
     }
 
+    /// For whoever can only set a flag, such as a signal handler.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }

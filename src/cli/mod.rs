@@ -11,6 +11,7 @@ pub mod demo;
 pub mod diff;
 pub mod exit;
 pub mod export;
+pub mod failures;
 pub mod init;
 pub mod logging;
 pub mod ls;
@@ -19,6 +20,8 @@ pub mod progress;
 pub mod render;
 pub mod repository;
 pub mod restore;
+pub mod scope;
+pub mod signals;
 pub mod snapshots;
 pub mod status;
 pub mod termination;
@@ -67,24 +70,30 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// The commands that work. What is not listed here says so.
+impl Command {
+    /// Those that look at the wish to end; all others are ended by the signal itself, having begun nothing.
+    fn ends_in_order(&self) -> bool {
+        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Check(_) | Self::Wait(_))
+    }
+}
+
 fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
     match command {
         Command::Config(arguments) => config::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context),
         Command::Man(arguments) => man::run(&arguments, context),
-        Command::Init(_)
-        | Command::Backup(_)
-        | Command::Restore(_)
-        | Command::Snapshots(_)
-        | Command::Ls(_)
-        | Command::Diff(_)
-        | Command::Check(_)
-        | Command::Status(_)
-        | Command::Wait(_)
-        | Command::Export(_)
-        | Command::Repository(_)
-        | Command::Demo(_) => Err(Failure::new(Exit::Failed, "this build does not have that command")),
+        Command::Init(arguments) => init::run(&arguments, context),
+        Command::Backup(arguments) => backup::run(&arguments, context),
+        Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::Snapshots(arguments) => snapshots::run(&arguments, context),
+        Command::Ls(arguments) => ls::run(&arguments, context),
+        Command::Diff(arguments) => diff::run(&arguments, context),
+        Command::Check(arguments) => check::run(&arguments, context),
+        Command::Status(arguments) => status::run(&arguments, context),
+        Command::Wait(arguments) => wait::run(&arguments, context),
+        Command::Export(arguments) => export::run(&arguments, context),
+        Command::Repository(arguments) => repository::run(&arguments, context),
+        Command::Demo(arguments) => demo::run(&arguments, context),
     }
 }
 
@@ -102,6 +111,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let mut context = Context::new(&cli.global, environment, &mut out);
+    if cli.command.ends_in_order() {
+        signals::end_in_order(&context.cancel);
+    }
     let is_init = matches!(cli.command, Command::Init(_));
     let result = dispatch(cli.command, &mut context).and_then(|exit| context.flush().map(|()| exit));
     match result {

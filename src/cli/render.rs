@@ -2,6 +2,56 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
+use crate::base::units::ByteSize;
+use crate::cli::exit::{Exit, Failure};
+use crate::ops::bring::Brought;
+
+/// Pretty JSON with a newline at the end.
+pub fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::of(Exit::Failed, &error))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// One JSON object on a line of its own.
+pub fn json_line<T: Serialize>(value: &T) -> Result<String, Failure> {
+    let mut text = serde_json::to_string(value).map_err(|error| Failure::of(Exit::Failed, &error))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// What a restore brought, in a few lines.
+pub fn describe_brought(brought: &Brought) -> String {
+    let restore = &brought.restore;
+    let mut text = format!("restored {} from {}", brought.snapshot, brought.repository);
+    if restore.entries > 0 {
+        text.push_str(&format!(": {}, {}", plural(restore.files, "file", "files"), ByteSize(restore.bytes)));
+    }
+    if restore.reused_files > 0 {
+        text.push_str(&format!(
+            ", {} kept from an interrupted run",
+            plural(restore.reused_files, "file", "files")
+        ));
+    }
+    text.push('\n');
+    if let Some(quarantine) = &brought.quarantine {
+        text.push_str(&format!("the data that was there is kept in {}\n", quarantine.display()));
+    }
+    text
+}
+
+/// Metadata that could not be set: never silent.
+pub fn warn_of_problems(problems: &[String], count: u64) {
+    for problem in problems {
+        tracing::warn!("{}", printable(problem));
+    }
+    if count > problems.len() as u64 {
+        tracing::warn!("and {} more like these", grouped(count - problems.len() as u64));
+    }
+}
+
 /// `1 file`, `12,345 files`.
 pub fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })

@@ -5,8 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::base::timestamp::Timestamp;
+use crate::base::units::ByteSize;
 use crate::cli::arguments;
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::render::{describe_brought, json, plural, warn_of_problems};
+use crate::cli::scope::open_scope;
+use crate::config::Needs;
+use crate::ops;
+use crate::ops::restore::{RestoreOptions, RestorePlan};
 use crate::snapshot::RelativePath;
+use crate::snapshot::selector::Selector;
 use crate::snapshot::summary::Wanted;
 
 /// Bring a snapshot back, to the volume or to another directory
@@ -33,8 +42,60 @@ pub struct Arguments {
     #[arg(long)]
     pub force: bool,
     /// Restore a plain archive (.tar, .tar.gz, .tar.zst) in place of a snapshot
-    #[arg(long, value_name = "ARCHIVE")]
+    #[arg(long, value_name = "ARCHIVE", conflicts_with_all = ["target", "paths"])]
     pub from: Option<PathBuf>,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    if !arguments.paths.is_empty() && arguments.target.is_none() {
+        return Err(Failure::new(Exit::Usage, "--path needs --target").hint(
+            "a restore into the volume replaces all of it; restore the part beside it and copy it over",
+        ));
+    }
+    let needs = if arguments.from.is_some() { Needs::VOLUME } else { Needs::BOTH };
+    let (scope, config) = open_scope(context, needs)?;
+    let options = RestoreOptions {
+        wanted: arguments.wanted(),
+        archive: arguments.from.clone(),
+        target: arguments.target.clone(),
+        selector: Selector::paths(arguments.paths.clone()),
+        force: arguments.force,
+        dry_run: arguments.dry_run,
+        timeout: config.init.timeout.0,
+    };
+    let outcome =
+        context.with_progress("restoring", &scope.progress, || ops::restore::run(&scope, &options))?;
+    if arguments.json {
+        context.print(&json(&outcome)?)?;
+    } else {
+        match &outcome.brought {
+            Some(brought) => context.print(&describe_brought(brought))?,
+            None => context.print(&describe(&outcome.plan))?,
+        }
+    }
+    match &outcome.brought {
+        Some(brought) if brought.problem_count > 0 => {
+            warn_of_problems(&brought.problems, brought.problem_count);
+            Ok(Exit::Partial)
+        }
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn describe(plan: &RestorePlan) -> String {
+    let fate = if plan.replaces_data { "; the data there would go to quarantine" } else { "" };
+    format!(
+        "would restore {} from {} to {}: {}, {}{fate}\n",
+        plan.snapshot,
+        plan.repository,
+        plan.target.display(),
+        plural(plan.files, "file", "files"),
+        ByteSize(plan.bytes),
+    )
 }
 
 impl Arguments {

@@ -2,10 +2,70 @@
 
 use clap::Args;
 
+use crate::base::units::ByteSize;
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::render::{json, plural, printable};
+use crate::cli::scope::open_scope;
+use crate::config::Needs;
+use crate::ops;
+use crate::ops::status::Status;
+use crate::volume::{Holder, Origin};
+
 /// Say what state the volume is in, and change nothing
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    let (scope, config) = open_scope(context, Needs::VOLUME)?;
+    let status = ops::status::run(&scope, &config.status_options())?;
+    let text = if arguments.json { json(&status)? } else { describe(&status) };
+    context.print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = format!("{}  {}\n", status.state, status.volume);
+    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<12} {value}\n"));
+    line("identity", status.identity.clone());
+    if let Some(phase) = &status.phase {
+        line("phase", phase.name().to_owned());
+    }
+    match &status.origin {
+        Some(Origin::Snapshot { id, repository, time }) => {
+            line("origin", format!("{id} from {repository}, restored {}", time.to_rfc3339()));
+        }
+        Some(Origin::Empty) => line("origin", "started empty".to_owned()),
+        Some(Origin::Adopted) => line("origin", "adopted".to_owned()),
+        None => {}
+    }
+    match &status.last_backup {
+        Some(backup) => line(
+            "last backup",
+            format!(
+                "{} ({}, {})",
+                backup.snapshot,
+                plural(backup.files, "file", "files"),
+                ByteSize(backup.bytes)
+            ),
+        ),
+        None => line("last backup", "none by this volume".to_owned()),
+    }
+    if let Some(newer) = &status.newer {
+        line("newer", format!("{}, written by {}", newer.id, printable(&newer.host)));
+    }
+    for finding in &status.findings {
+        line("damage", format!("{}: {}", finding.check, finding.message));
+    }
+    if let Some(holder) = &status.sidecar {
+        line("sidecar", Holder::describe(Some(holder)));
+    }
+    for kept in &status.quarantine {
+        line("quarantine", format!("{} ({})", kept.path, kept.reason.as_deref().unwrap_or("no note")));
+    }
+    text
 }

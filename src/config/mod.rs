@@ -8,6 +8,7 @@ pub mod file;
 pub mod finding;
 pub mod load;
 pub mod model;
+pub mod options;
 pub mod origin;
 pub mod repository_url;
 pub mod schema;

@@ -135,12 +135,12 @@ fn one(
     }
     let guard = |totals: &Totals, before: Option<&Summary>| guard(totals, before, options);
     let writer = scope.writer(marker);
-    scope
-        .with_backup_request(&writer, &guard, options.dry_run, |request| repository.backup(request))
-        .map_err(|error| match error {
+    scope.with_backup_request(&writer, &guard, options.dry_run, |request| repository.backup(request)).map_err(
+        |error| match error {
             RepositoryError::Refused(reason) => OpsError::refused(Refusal::Shrunk(reason)),
             other => other.into(),
-        })
+        },
+    )
 }
 
 /// Pure: whether a snapshot with these totals may follow the one before.

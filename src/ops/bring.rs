@@ -189,5 +189,8 @@ fn taken_by(path: &Path) -> Result<u64, OpsError> {
         return Ok(0);
     }
     let root = Root::open(path).map_err(RepositoryError::from)?;
-    Ok(Walk::new(&root, WalkOptions::default()).filter_map(Result::ok).map(|found| found.stat.blocks * 512).sum())
+    Ok(Walk::new(&root, WalkOptions::default())
+        .filter_map(Result::ok)
+        .map(|found| found.stat.blocks * 512)
+        .sum())
 }

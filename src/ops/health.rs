@@ -45,9 +45,14 @@ fn last_snapshot(marker: &Marker) -> Option<SnapshotId> {
 
 /// A file that has the time it had in the snapshot but another size, or (full) another content, was not changed
 /// by any program: it is damaged. Files whose time moved are the app's business.
-fn compare_with_manifest(scope: &Scope, marker: Option<&Marker>, level: Level) -> Result<Vec<Finding>, String> {
+fn compare_with_manifest(
+    scope: &Scope,
+    marker: Option<&Marker>,
+    level: Level,
+) -> Result<Vec<Finding>, String> {
     let id = marker.and_then(last_snapshot).ok_or("this volume has no snapshot yet")?;
-    let repository: &dyn Repository = scope.repositories.first().ok_or("no repository is configured")?.as_ref();
+    let repository: &dyn Repository =
+        scope.repositories.first().ok_or("no repository is configured")?.as_ref();
     let root = Root::open(scope.volume.path()).map_err(|error| error.to_string())?;
     let mut findings = Vec::new();
     let mut visit = |entry: Entry| {
@@ -68,7 +73,10 @@ fn compare(root: &Root, entry: &Entry, level: Level) -> Option<String> {
     }
     if before.size != *size {
         let found = before.size;
-        return Some(format!("{} has {found} bytes instead of {size}, and its time is unchanged", entry.path));
+        return Some(format!(
+            "{} has {found} bytes instead of {size}, and its time is unchanged",
+            entry.path
+        ));
     }
     if level == Level::Quick {
         return None;
@@ -79,5 +87,6 @@ fn compare(root: &Root, entry: &Entry, level: Level) -> Option<String> {
     // Written to meanwhile: then the app did it.
     let after = Stat::of(&file).ok()?;
     let differs = Hash::finish(&hasher) != *hash && after.mtime == entry.mtime;
-    differs.then(|| format!("{} has other content than in the snapshot, and its time is unchanged", entry.path))
+    differs
+        .then(|| format!("{} has other content than in the snapshot, and its time is unchanged", entry.path))
 }

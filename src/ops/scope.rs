@@ -39,7 +39,12 @@ pub struct SourceOptions {
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        Self { excludes: Excludes::none(), fixed_chunks: Excludes::none(), honour_cache_tags: true, read_retries: 3 }
+        Self {
+            excludes: Excludes::none(),
+            fixed_chunks: Excludes::none(),
+            honour_cache_tags: true,
+            read_retries: 3,
+        }
     }
 }
 
@@ -115,7 +120,9 @@ impl Scope {
     pub fn remember(&self, repository: &dyn Repository, id: &SnapshotId, marker: &Marker) {
         let writer = self.writer(marker);
         let remembered: Result<(), RepositoryError> =
-            self.with_backup_request(&writer, &|_, _| Ok(()), true, |request| repository.remember(id, request));
+            self.with_backup_request(&writer, &|_, _| Ok(()), true, |request| {
+                repository.remember(id, request)
+            });
         if let Err(error) = remembered {
             tracing::warn!(%error, "the next backup will read every file");
         }

@@ -2,6 +2,7 @@
 //! volumes, markers or configuration; what it needs of them arrives in requests.
 
 pub mod error;
+pub mod open;
 pub mod packed;
 pub mod request;
 
@@ -10,6 +11,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 
 pub use error::RepositoryError;
+pub use open::{Location, RepositoryOptions, open};
 pub use request::{
     BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,
     Totals, Workers, Writer,

@@ -174,7 +174,10 @@ mod optional_time {
     #[serde(transparent)]
     struct Text(#[serde(with = "rfc3339")] Timestamp);
 
-    pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         time.map(Text).serialize(serializer)
     }
 

@@ -15,13 +15,15 @@ use super::process::run;
 const STATE: &str = ".volkeep";
 
 /// Every flag that makes rsync look at something, times to the nanosecond (`-@-1`).
-const EVERYTHING: [&str; 5] = ["-aHAX", "--numeric-ids", "--modify-window=-1", "--exclude=/.volkeep", "--delete"];
+const EVERYTHING: [&str; 5] =
+    ["-aHAX", "--numeric-ids", "--modify-window=-1", "--exclude=/.volkeep", "--delete"];
 
 /// Copies a tree with all rsync can carry.
 #[track_caller]
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    run(Command::new("rsync").args(EVERYTHING).arg("--sparse").arg(slashed(from)).arg(slashed(to))).expect_code(0);
+    run(Command::new("rsync").args(EVERYTHING).arg("--sparse").arg(slashed(from)).arg(slashed(to)))
+        .expect_code(0);
 }
 
 #[track_caller]
@@ -95,7 +97,8 @@ impl Node {
             format!("{kind} {mode:o} {owner:?} {modified:?} {size} {links} {device:x} {:?}", node.target)
         };
         if exact(self) != exact(other) {
-            writeln!(text, "differs: {path}\n  expected {}\n  found    {}", exact(self), exact(other)).unwrap();
+            writeln!(text, "differs: {path}\n  expected {}\n  found    {}", exact(self), exact(other))
+                .unwrap();
         }
         // File systems round up, and lay small files out as they like: what counts is that holes stay holes.
         let slack = 512.max(self.blocks / 10);
@@ -111,7 +114,8 @@ pub fn listing(root: &Path) -> BTreeMap<PathBuf, Node> {
     let mut open = vec![PathBuf::new()];
     while let Some(relative) = open.pop() {
         let path = root.join(&relative);
-        let metadata = fs::symlink_metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let metadata =
+            fs::symlink_metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         if metadata.is_dir() {
             for entry in fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) {
                 let name = entry.unwrap().file_name();

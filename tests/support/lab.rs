@@ -176,7 +176,8 @@ impl Lab {
         let mut found: Vec<(String, String)> = items
             .iter()
             .map(|item| {
-                let id = item["id"].as_str().unwrap_or_else(|| panic!("a snapshot without `id` by {outcome}"));
+                let id =
+                    item["id"].as_str().unwrap_or_else(|| panic!("a snapshot without `id` by {outcome}"));
                 let time = item.get("time").or_else(|| item.get("created")).map(Value::to_string);
                 (time.unwrap_or_default(), id.to_owned())
             })
@@ -214,7 +215,8 @@ impl Lab {
         let mut found = Vec::new();
         let mut open = vec![self.repository().join(kind)];
         while let Some(directory) = open.pop() {
-            for entry in fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
+            for entry in
+                fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
             {
                 let path = entry.unwrap().path();
                 if path.is_dir() { open.push(path) } else { found.push(path) }
@@ -227,7 +229,10 @@ impl Lab {
     /// Everything in the state directory, with times: what a run that changes nothing leaves alone. The lock file is
     /// left out: whoever has the lock writes his name into it.
     pub fn state_listing(&self) -> String {
-        shell("cd \"$1\" && find . ! -name lock -printf '%p %y %m %s %T@ %C@ %i\\n' | sort", &[self.state_dir().as_os_str()])
+        shell(
+            "cd \"$1\" && find . ! -name lock -printf '%p %y %m %s %T@ %C@ %i\\n' | sort",
+            &[self.state_dir().as_os_str()],
+        )
     }
 }
 

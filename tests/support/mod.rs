@@ -1,7 +1,12 @@
 //! The laboratory for tests that drive the built binary: a volume and a repository in a temporary directory,
 //! trees to fill it with, and comparisons by tools that are not ours.
 #![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod compare;
 mod lab;

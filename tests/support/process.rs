@@ -73,7 +73,9 @@ pub fn run(command: &mut Command) -> Outcome {
 /// A script of a few lines, which must succeed. Paths come in as `$1`, `$2`, …
 #[track_caller]
 pub fn shell(script: &str, arguments: &[&OsStr]) -> String {
-    run(Command::new("bash").args(["-euo", "pipefail", "-c", script, "test"]).args(arguments)).expect_code(0).stdout
+    run(Command::new("bash").args(["-euo", "pipefail", "-c", script, "test"]).args(arguments))
+        .expect_code(0)
+        .stdout
 }
 
 /// Starts a program and comes back as soon as a line of its stdout contains `word`: by then it has done what the line

@@ -8,7 +8,9 @@ use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, setxattr, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, setxattr, utimensat,
+};
 
 use super::lab::is_root;
 use super::process::shell;
@@ -121,7 +123,8 @@ fn contents(root: &Path) {
     }
     write(&root.join("3 MiB random"), &three_mib);
     write(&root.join("3 MiB random again"), &three_mib);
-    let text: Vec<u8> = (0..).flat_map(|n: u32| format!("line {n} of many\n").into_bytes()).take(20 << 20).collect();
+    let text: Vec<u8> =
+        (0..).flat_map(|n: u32| format!("line {n} of many\n").into_bytes()).take(20 << 20).collect();
     write(&root.join("20 MiB compressible"), &text);
     write(&root.join("zeros without a hole"), &vec![0; 1 << 20]);
     for (name, size, data) in [
@@ -204,8 +207,11 @@ fn modes_and_owners(root: &Path) {
 fn times(root: &Path) {
     fs::create_dir(root).unwrap();
     for (at, time) in ODD_TIMES.into_iter().enumerate() {
-        let (file, directory, link) =
-            (root.join(format!("file {at}")), root.join(format!("directory {at}")), root.join(format!("link {at}")));
+        let (file, directory, link) = (
+            root.join(format!("file {at}")),
+            root.join(format!("directory {at}")),
+            root.join(format!("link {at}")),
+        );
         write(&file, b"t");
         fs::create_dir(&directory).unwrap();
         write(&directory.join("inside"), b"t");
@@ -307,7 +313,8 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 fn set_attribute(path: &Path, name: &str, value: &[u8]) {
-    setxattr(path, name, value, XattrFlags::empty()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    setxattr(path, name, value, XattrFlags::empty())
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 fn set_times(path: &Path, (seconds, nanoseconds): (i64, i64)) {

@@ -65,24 +65,35 @@ pub enum Action {
     /// Restore the newest snapshot; data that is there goes to quarantine.
     Restore,
     /// Go on with the restore that was interrupted.
-    Resume { snapshot: String },
+    Resume {
+        snapshot: String,
+    },
     /// Everything is staged and verified: make it live.
-    FinishCommit { snapshot: String },
+    FinishCommit {
+        snapshot: String,
+    },
     /// Unpack the archive with the first content.
     Unpack,
     StartEmpty,
     /// Make the repository, as was consented to, then start empty or from the archive.
-    CreateRepository { unpack: bool },
+    CreateRepository {
+        unpack: bool,
+    },
     /// Take the data for ours if the full checks pass.
     Adopt,
-    Fail { why: Failure },
+    Fail {
+        why: Failure,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
     Refused(#[serde(serialize_with = "as_text")] Refusal),
-    Mismatch { found: String, expected: String },
+    Mismatch {
+        found: String,
+        expected: String,
+    },
     RepositoryAbsent,
     /// Unreachable, denied or damaged: the error itself says which.
     OutOfReach,
@@ -103,7 +114,9 @@ pub fn needs_repository(state: &State) -> bool {
 }
 
 pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
-    use Action::{Adopt, CreateRepository, Fail, FinishCommit, Keep, Nothing, Restore, Resume, StartEmpty, Unpack};
+    use Action::{
+        Adopt, CreateRepository, Fail, FinishCommit, Keep, Nothing, Restore, Resume, StartEmpty, Unpack,
+    };
     let refuse = |refusal| Fail { why: Failure::Refused(refusal) };
     let absent = Fail { why: Failure::RepositoryAbsent };
     let out_of_reach = Fail { why: Failure::OutOfReach };
@@ -121,7 +134,9 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
         (State::Empty, Seen::Nothing | Seen::Absent) if facts.lost => refuse(Refusal::LostWithoutSnapshot),
         (State::Empty, Seen::Nothing) if policy.archive => Unpack,
         (State::Empty, Seen::Nothing) => StartEmpty,
-        (State::Empty, Seen::Absent) if policy.create_repository => CreateRepository { unpack: policy.archive },
+        (State::Empty, Seen::Absent) if policy.create_repository => {
+            CreateRepository { unpack: policy.archive }
+        }
         (State::Empty, Seen::Absent) => absent,
 
         (State::Interrupted { phase }, seen) => match (phase, seen) {
@@ -130,7 +145,9 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
             }
             (Phase::Restoring { target }, Seen::Snapshots) => Resume { snapshot: target.snapshot.clone() },
             // An archive needs no repository.
-            (Phase::Restoring { target }, Seen::Nothing) if policy.archive && target.snapshot.starts_with("archive-") => {
+            (Phase::Restoring { target }, Seen::Nothing)
+                if policy.archive && target.snapshot.starts_with("archive-") =>
+            {
                 Unpack
             }
             (Phase::Restoring { target }, Seen::Nothing) => {
@@ -278,10 +295,7 @@ mod tests {
             })
             .collect();
         let cases: [(Policy, &[(&str, Seen, &str)]); 7] = [
-            (
-                Policy { create_repository: true, ..Policy::default() },
-                &[("empty", Seen::Absent, "create")],
-            ),
+            (Policy { create_repository: true, ..Policy::default() }, &[("empty", Seen::Absent, "create")]),
             (
                 Policy { on_foreign: OnForeign::Adopt, ..Policy::default() },
                 &[("foreign", Seen::Snapshots, "adopt")],
@@ -325,7 +339,9 @@ mod tests {
             for (name, state, seen, default) in &defaults {
                 let action = decide(&facts(state, *seen), &policy);
                 match changed.iter().find(|(row, column, _)| row == name && column == seen) {
-                    Some((.., expected)) => assert_eq!(code(&action), *expected, "{name} {seen:?} {policy:?}"),
+                    Some((.., expected)) => {
+                        assert_eq!(code(&action), *expected, "{name} {seen:?} {policy:?}")
+                    }
                     None => assert_eq!(action, *default, "{name} {seen:?} {policy:?}"),
                 }
             }

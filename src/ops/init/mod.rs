@@ -100,7 +100,9 @@ fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Resu
             repaired: false,
             brought: None,
         }),
-        Action::Fail { why: Failure::Mismatch { found, expected } } => Err(OpsError::Mismatch { found, expected }),
+        Action::Fail { why: Failure::Mismatch { found, expected } } => {
+            Err(OpsError::Mismatch { found, expected })
+        }
         _ => Err(OpsError::InUse { holder: Holder::describe(Some(holder)) }),
     }
 }
@@ -122,7 +124,8 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
             let level = if state == State::Dirty { Level::Full } else { Level::Quick };
             let outcome = examine(scope, marker.as_ref(), &options.checks, level);
             if outcome.findings.is_empty() {
-                newer = marker.as_ref().and_then(|m| newer_elsewhere(scope, m, options.stale_timeout)).flatten();
+                newer =
+                    marker.as_ref().and_then(|m| newer_elsewhere(scope, m, options.stale_timeout)).flatten();
                 if newer.is_some() { State::Stale } else { state }
             } else {
                 State::Corrupt(outcome.findings)
@@ -181,7 +184,8 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
             let mut marker = marker_or_new(scope, marker)?;
             let (repository, newest) = newest(scope, offer, None, &marker)?;
             let begun_from = marker.phase.target().map(|target| target.repository.clone());
-            let same = scope.repositories.iter().find(|r| Some(r.location()) == begun_from).unwrap_or(&repository);
+            let same =
+                scope.repositories.iter().find(|r| Some(r.location()) == begun_from).unwrap_or(&repository);
             let (repository, summary) = match same.summary(&SnapshotId(snapshot.clone())) {
                 Ok(summary) => (same.clone(), summary),
                 Err(RepositoryError::NoSnapshot { .. }) => {

@@ -1,0 +1,178 @@
+//! Which exit code and which hint belong to which error. Only here is the way out put into words.
+
+use crate::cli::exit::{Exit, Failure};
+use crate::ops::OpsError;
+use crate::ops::error::Refusal;
+use crate::repository::RepositoryError;
+use crate::store::StoreError;
+use crate::tree::TreeError;
+use crate::volume::VolumeError;
+
+impl From<OpsError> for Failure {
+    fn from(error: OpsError) -> Self {
+        let failure = Self::of(exit(&error), &error);
+        match hint(&error) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn exit(error: &OpsError) -> Exit {
+    match error {
+        OpsError::Volume(error) => volume(error),
+        OpsError::Repository(error) => repository(error),
+        OpsError::Pick { .. } | OpsError::RepositoryAbsent { .. } => Exit::NoSnapshot,
+        OpsError::NoRepository => Exit::Configuration,
+        OpsError::Mismatch { .. } => Exit::Identity,
+        OpsError::InUse { .. } => Exit::InUse,
+        OpsError::Refused { .. } => Exit::Refused,
+        OpsError::Partly { first, .. } => exit(first),
+        OpsError::Archive { .. }
+        | OpsError::NoSpace { .. }
+        | OpsError::Io { .. }
+        | OpsError::TimedOut { .. } => Exit::Failed,
+    }
+}
+
+fn volume(error: &VolumeError) -> Exit {
+    match error {
+        VolumeError::Options(_) | VolumeError::OtherFileSystem { .. } | VolumeError::OwnMount { .. } => {
+            Exit::Configuration
+        }
+        VolumeError::Locked { .. } => Exit::InUse,
+        VolumeError::MarkerDamaged { .. }
+        | VolumeError::MarkerNewer { .. }
+        | VolumeError::NotEmpty { .. }
+        | VolumeError::MountInside { .. }
+        | VolumeError::StagingMissing { .. }
+        | VolumeError::JournalUnclear { .. } => Exit::Refused,
+        VolumeError::Missing { .. }
+        | VolumeError::NotADirectory { .. }
+        | VolumeError::ReadOnly { .. }
+        | VolumeError::Phase { .. }
+        | VolumeError::Io { .. } => Exit::Failed,
+    }
+}
+
+fn repository(error: &RepositoryError) -> Exit {
+    match error {
+        RepositoryError::Absent { .. } | RepositoryError::NoSnapshot { .. } => Exit::NoSnapshot,
+        RepositoryError::Store(error) => store(error),
+        RepositoryError::Damaged { .. } | RepositoryError::Newer { .. } | RepositoryError::Content { .. } => {
+            Exit::Damaged
+        }
+        RepositoryError::Identity { .. } => Exit::Identity,
+        RepositoryError::Fenced { .. } => Exit::InUse,
+        RepositoryError::Refused(_) => Exit::Refused,
+        RepositoryError::Tree(_)
+        | RepositoryError::Local { .. }
+        | RepositoryError::Cancelled
+        | RepositoryError::Worker(_) => Exit::Failed,
+    }
+}
+
+fn store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::NotFound { .. } | StoreError::ShortRead { .. } => Exit::Damaged,
+        StoreError::Unreachable { .. } | StoreError::Temporary { .. } => Exit::Unreachable,
+        StoreError::Denied { .. } | StoreError::ReadOnly { .. } => Exit::Denied,
+        StoreError::Full { .. } | StoreError::Io { .. } | StoreError::BadKey { .. } => Exit::Failed,
+    }
+}
+
+fn hint(error: &OpsError) -> Option<String> {
+    let text = match error {
+        OpsError::RepositoryAbsent { .. } => {
+            "if the address is right and this is the first boot, make the repository by `volkeep repository init` \
+             or allow it by init.create_repository"
+        }
+        OpsError::Pick { .. } => "`volkeep snapshots` lists what is there",
+        OpsError::Mismatch { .. } => {
+            "is the right volume mounted? volume.identity says which application's data is expected"
+        }
+        OpsError::InUse { .. } => "stop the app and its sidecar first",
+        OpsError::NoSpace { .. } => {
+            "make room or enlarge the volume; the next run goes on where this one stopped. Replaced data is kept \
+             in the quarantine directory of the state directory"
+        }
+        OpsError::Refused { reason } => refusal(reason),
+        OpsError::Partly { first, .. } => return hint(first),
+        OpsError::Volume(error) => volume_hint(error)?,
+        OpsError::Repository(error) => repository_hint(error)?,
+        OpsError::NoRepository => "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki",
+        OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn refusal(reason: &Refusal) -> &'static str {
+    match reason {
+        Refusal::Foreign => {
+            "look at the data, then choose: init.on_foreign `adopt` keeps it, `restore` moves it to quarantine and \
+             restores the newest snapshot"
+        }
+        Refusal::Stale { .. } => {
+            "choose: init.on_stale `restore` takes the newer snapshot and keeps this data in quarantine, `keep` \
+             starts with what is here"
+        }
+        Refusal::CorruptWithoutSnapshot { .. } => "repair the data by hand, or restore from elsewhere",
+        Refusal::SnapshotFailsChecks { .. } => {
+            "choose an older one: `volkeep snapshots`, then `volkeep restore --force SNAPSHOT`"
+        }
+        Refusal::LostWithoutSnapshot => {
+            "is the right volume mounted, and the right repository named? To start anew, remove the state directory"
+        }
+        Refusal::HalfRestored { .. } => "run `volkeep init` first: it finishes the restore",
+        Refusal::EmptyVolume => "run `volkeep init` to bring the data back, or set backup.allow_empty",
+        Refusal::Shrunk(_) => "if that is right, say it once: `volkeep backup --allow-shrink`",
+        Refusal::LiveData => {
+            "`--force` does it and keeps the present data in quarantine; `--target DIR` restores beside it"
+        }
+        Refusal::TargetNotEmpty(_) => "name an empty directory, or use --force to replace files in it",
+        Refusal::NewestDamaged(_) => {
+            "`volkeep check` says more; `volkeep restore --at TIME` takes an older one"
+        }
+    }
+}
+
+fn volume_hint(error: &VolumeError) -> Option<&'static str> {
+    Some(match error {
+        VolumeError::MarkerDamaged { .. } => {
+            "if the data is known to be good, move the marker away: the next init then judges it by init.on_foreign"
+        }
+        VolumeError::MarkerNewer { .. } => "use the newer volkeep",
+        VolumeError::OtherFileSystem { .. } => {
+            "put volume.state_dir on the same file system as the data: beside it, or directly below volume.path"
+        }
+        VolumeError::Locked { .. } => "wait for it to end, or wait longer by volume.lock_wait",
+        VolumeError::ReadOnly { .. } => "mount the volume writable",
+        VolumeError::MountInside { .. } => "unmount it, or move it out of the volume",
+        _ => return None,
+    })
+}
+
+fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
+    Some(match error {
+        RepositoryError::Absent { .. } => "`volkeep repository init` makes one",
+        RepositoryError::NoSnapshot { .. } => "`volkeep snapshots` lists what is there",
+        RepositoryError::Damaged { .. } | RepositoryError::Content { .. } => {
+            "`volkeep check --verify` names everything that is damaged and what it takes down; other snapshots may \
+             be whole"
+        }
+        RepositoryError::Newer { .. } => "use the newer volkeep",
+        RepositoryError::Identity { .. } => {
+            "is this the right repository? volume.identity must be the one it was made for"
+        }
+        RepositoryError::Fenced { .. } => "another pod has taken over; this one must not go on",
+        RepositoryError::Tree(TreeError::Full { .. }) => {
+            "make room; the next run goes on where this one stopped"
+        }
+        RepositoryError::Store(StoreError::Full { .. }) => "make room in the repository",
+        RepositoryError::Store(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) => {
+            "check the permissions of the repository's directory for this user"
+        }
+        RepositoryError::Store(StoreError::Unreachable { .. }) => "is the repository's file system mounted?",
+        _ => return None,
+    })
+}

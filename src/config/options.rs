@@ -1,0 +1,121 @@
+//! From the checked configuration to the options that each module owns. The only place that knows both.
+
+use crate::base::process::CommandSpec;
+use crate::config::model::{Caches, Compression, Config, OnForeign, OnStale, RepositoryConfig};
+use crate::config::repository_url::RepositoryUrl;
+use crate::ops::backup::BackupOptions;
+use crate::ops::init::InitOptions;
+use crate::ops::init::decide::{self, Policy};
+use crate::ops::scope::SourceOptions;
+use crate::ops::status::StatusOptions;
+use crate::repository::packed::PackedOptions;
+use crate::repository::packed::codec::Codec;
+use crate::repository::{Location, RepositoryOptions, Workers};
+use crate::store::StoreOptions;
+use crate::tree::{ExcludeError, Excludes};
+use crate::volume::{QuarantineOptions, VolumeOptions};
+
+/// More threads than this only wait for each other.
+const MOST_THREADS: usize = 16;
+
+impl Config {
+    pub fn volume_options(&self) -> VolumeOptions {
+        let volume = &self.volume;
+        VolumeOptions {
+            lock_wait: volume.lock_wait.0,
+            quarantine: QuarantineOptions {
+                keep: volume.quarantine.keep.0,
+                min_free_percent: volume.quarantine.min_free.0,
+            },
+            ..VolumeOptions::new(&volume.path, &volume.state_dir, &volume.identity)
+        }
+    }
+
+    pub fn repository_options(&self) -> Vec<RepositoryOptions> {
+        self.repositories.iter().map(|repository| self.one_repository(repository)).collect()
+    }
+
+    fn one_repository(&self, repository: &RepositoryConfig) -> RepositoryOptions {
+        let RepositoryUrl::File(path) = &repository.url;
+        let codec = match repository.compression {
+            Compression::Zstd => Codec::Zstd,
+            Compression::Gzip => Codec::Gzip,
+            Compression::None => Codec::None,
+        };
+        RepositoryOptions {
+            location: Location::Directory(path.clone()),
+            packed: PackedOptions { codec, level: Some(repository.level) },
+            store: StoreOptions {
+                retry_deadline: self.limits.retry.0,
+                connections: self.limits.connections as usize,
+                upload: self.limits.upload.0,
+                download: self.limits.download.0,
+                ..StoreOptions::default()
+            },
+        }
+    }
+
+    pub fn source_options(&self) -> Result<SourceOptions, ExcludeError> {
+        Ok(SourceOptions {
+            excludes: Excludes::new(&self.volume.exclude)?,
+            fixed_chunks: Excludes::new(&self.volume.fixed_chunks)?,
+            honour_cache_tags: self.volume.caches == Caches::Skip,
+            read_retries: self.backup.read_retries,
+        })
+    }
+
+    pub fn workers(&self) -> Workers {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Workers {
+            threads: cores.min(MOST_THREADS),
+            connections: self.limits.connections as usize,
+            memory: self.limits.memory.0,
+        }
+    }
+
+    pub fn init_options(&self, dry_run: bool) -> InitOptions {
+        let init = &self.init;
+        InitOptions {
+            policy: Policy {
+                create_repository: init.create_repository,
+                on_foreign: match init.on_foreign {
+                    OnForeign::Fail => decide::OnForeign::Fail,
+                    OnForeign::Adopt => decide::OnForeign::Adopt,
+                    OnForeign::Restore => decide::OnForeign::Restore,
+                },
+                on_stale: match init.on_stale {
+                    OnStale::Fail => decide::OnStale::Fail,
+                    OnStale::Keep => decide::OnStale::Keep,
+                    OnStale::Restore => decide::OnStale::Restore,
+                },
+                archive: init.archive.is_some(),
+            },
+            timeout: init.timeout.0,
+            stale_timeout: init.stale_timeout.0,
+            checks: init.checks.clone(),
+            repair: (!init.repair.command.is_empty()).then(|| CommandSpec {
+                argv: init.repair.command.clone(),
+                env: vec![("VOLKEEP_VOLUME".to_owned(), self.volume.path.display().to_string())],
+                directory: Some(self.volume.path.clone()),
+                timeout: init.repair.timeout.0,
+            }),
+            archive: init.archive.clone(),
+            dry_run,
+        }
+    }
+
+    pub fn backup_options(&self, allow_shrink: bool, dry_run: bool) -> BackupOptions {
+        BackupOptions {
+            max_shrink_percent: self.backup.max_shrink.0,
+            allow_empty: self.backup.allow_empty,
+            allow_shrink,
+            create_repository: self.init.create_repository,
+            keep_stale: self.init.on_stale == OnStale::Keep,
+            dry_run,
+        }
+    }
+
+    pub fn status_options(&self) -> StatusOptions {
+        StatusOptions { checks: self.init.checks.clone(), stale_timeout: self.init.stale_timeout.0 }
+    }
+}

@@ -1,0 +1,31 @@
+//! Opens a repository from its options: which kind, over which store, behind which wrappers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::repository::Repository;
+use crate::repository::packed::{Packed, PackedOptions};
+use crate::store::{LocalStore, ObjectStore, StoreOptions, wrap};
+
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// The packed format in a directory of this machine.
+    Directory(PathBuf),
+}
+
+#[derive(Clone, Debug)]
+pub struct RepositoryOptions {
+    pub location: Location,
+    pub packed: PackedOptions,
+    pub store: StoreOptions,
+}
+
+/// Touches nothing yet: whether it is there is for a probe to find out.
+pub fn open(options: &RepositoryOptions, clock: &Arc<dyn Clock>) -> Arc<dyn Repository> {
+    let store: Arc<dyn ObjectStore> = match &options.location {
+        Location::Directory(path) => Arc::new(LocalStore::new(path.clone())),
+    };
+    let store = wrap(store, &options.store, Arc::clone(clock));
+    Arc::new(Packed::new(store, options.packed, Arc::clone(clock)))
+}
