@@ -2,7 +2,7 @@
 //! for the process itself, or for a line it prints.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -79,7 +79,7 @@ pub fn shell(script: &str, arguments: &[&OsStr]) -> String {
 }
 
 /// Starts a program and comes back as soon as a line of its stdout contains `word`: by then it has done what the line
-/// says. The rest of its output stays in the pipe.
+/// says. What it prints later is not read.
 pub fn spawn_waiting_for(command: &mut Command, word: &str) -> Child {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -90,7 +90,8 @@ pub fn spawn_waiting_for(command: &mut Command, word: &str) -> Child {
         }
         line.clear();
     }
-    panic!("{command:?} ended without a word of `{word}`");
+    let status = child.wait().unwrap();
+    panic!("{command:?} ended ({status}) without a word of `{word}`");
 }
 
 /// Runs a program and sends SIGKILL after `seconds`, unless it ends before.
@@ -112,13 +113,4 @@ pub fn wrap<'a>(outer: &'a mut Command, inner: &Command) -> &'a mut Command {
         outer.current_dir(directory);
     }
     outer
-}
-
-/// What is left in a pipe.
-pub fn drain(pipe: Option<impl Read>) -> String {
-    let mut text = String::new();
-    if let Some(mut pipe) = pipe {
-        let _ = pipe.read_to_string(&mut text);
-    }
-    text
 }
