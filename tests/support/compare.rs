@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::process::run;
+use super::process::{run, shell};
 
 /// Our own directory, in the layout where it lies inside the data.
 const STATE: &str = ".volkeep";
@@ -18,12 +18,17 @@ const STATE: &str = ".volkeep";
 const EVERYTHING: [&str; 5] =
     ["-aHAX", "--numeric-ids", "--modify-window=-1", "--exclude=/.volkeep", "--delete"];
 
-/// Copies a tree with all rsync can carry.
+/// Copies a tree with everything, our own directory left out. `cp` keeps holes as they are, and zeros that are none
+/// (rsync would make holes of them); `rsync` does the root directory itself, which `cp` is not asked to copy.
 #[track_caller]
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    run(Command::new("rsync").args(EVERYTHING).arg("--sparse").arg(slashed(from)).arg(slashed(to)))
-        .expect_code(0);
+    shell(
+        "cd \"$1\"
+         find . -mindepth 1 -maxdepth 1 ! -name .volkeep -print0 | xargs -0 -r cp -a -t \"$2\" --
+         rsync -dlptgoAX --numeric-ids --modify-window=-1 --exclude='/*' ./ \"$2/\"",
+        &[from.as_os_str(), to.as_os_str()],
+    );
 }
 
 #[track_caller]

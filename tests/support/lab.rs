@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use super::process::{Outcome, run, shell, wrap};
 use super::{compare, trees};
 
+/// `nobody` everywhere.
+pub const PLAIN_USER: &str = "65534";
+
 /// Where the state directory lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -160,6 +163,23 @@ impl Lab {
         wrap(&mut outer, &inner);
         outer.env("VOLUME", self.volume()).env("STATE", self.state_dir()).env("LAB", self.root.path());
         run(&mut outer)
+    }
+
+    /// Gives the whole lab to a user without rights, and a command that runs as that user.
+    pub fn command_of_plain_user(&self, arguments: &[&str]) -> Command {
+        assert!(is_root(), "this test runs volkeep as another user; run it as root");
+        // Where the build lies, that user may have no way in.
+        let program = self.path("home/volkeep");
+        fs::copy(env!("CARGO_BIN_EXE_volkeep"), &program).unwrap();
+        shell("chown -R -h \"$2\" \"$1\"", &[self.root.path().as_os_str(), PLAIN_USER.as_ref()]);
+        let inner = self.command(arguments);
+        let mut outer = Command::new("setpriv");
+        outer.args(["--reuid", PLAIN_USER, "--regid", PLAIN_USER, "--clear-groups"]);
+        let mut own = Command::new(&program);
+        own.args(inner.get_args()).current_dir(self.root.path());
+        own.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        wrap(&mut outer, &own);
+        outer
     }
 
     #[track_caller]
