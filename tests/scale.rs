@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Lab, Layout, Outcome, made_tree, random_bytes, remove_all, run, shell, wrap};
+use support::{Lab, Layout, Outcome, made_tree, random_bytes, run, shell, wrap};
 
 const FILES: usize = 100_000;
 const PEAK_KIB: u64 = 128 * 1024;
@@ -111,21 +111,22 @@ fn large_file(path: &Path, size: usize) {
 
 #[test]
 fn the_real_files_of_this_machine() {
-    for layout in [Layout::Subdirectory, Layout::MountPoint] {
-        let lab = Lab::new(layout);
-        // Files over 256 KiB are few and the bulk of the bytes; large files have a test of their own.
-        shell(
-            "rsync -aHAX --numeric-ids --one-file-system --max-size=256k /usr/ \"$1/\"",
-            &[lab.volume().as_os_str()],
-        );
-        let files = shell("find \"$1\" -type f | wc -l", &[lab.volume().as_os_str()]);
-        println!("/usr holds {} files of up to 256 KiB", files.trim());
-        lab.first_backup();
-        lab.wipe();
-        measured(&lab, "init that restores", &["init"]);
-        lab.assert_back();
-        remove_all(&lab.path("volume"));
-    }
+    let lab = Lab::new(Layout::Subdirectory);
+    // Files over 256 KiB are few and the bulk of the bytes; large files have a test of their own.
+    shell(
+        "rsync -aHAX --numeric-ids --one-file-system --max-size=256k /usr/ \"$1/\"",
+        &[lab.volume().as_os_str()],
+    );
+    let files = shell("find \"$1\" -type f | wc -l", &[lab.volume().as_os_str()]);
+    println!("/usr holds {} files of up to 256 KiB", files.trim());
+    lab.ok(&["repository", "init"]);
+    lab.adopt();
+    measured(&lab, "first backup", &["backup"]);
+    // The data itself becomes what is compared with: making some ten thousand directories is what takes longest.
+    std::fs::rename(lab.volume(), lab.reference()).unwrap();
+    lab.wipe();
+    measured(&lab, "init that restores", &["init"]);
+    lab.assert_back();
 }
 
 /// Runs volkeep, asserts its peak of memory and prints time and memory.
