@@ -139,17 +139,28 @@ fn sources() -> Vec<Source> {
     found
 }
 
-/// Modules that `#[cfg(test)] mod name;` brings in from a file of their own.
+/// Modules that `#[cfg(test)] mod name;` brings in from a file of their own, which `#[path = "…"]` may name.
 fn test_files_declared_by(source: &Source) -> Vec<Vec<String>> {
-    let tokens = tokens(&source.text);
     let mut found = Vec::new();
-    for (at, window) in tokens.windows(10).enumerate() {
-        let words: Vec<&str> = window.iter().map(|token| token.text.as_str()).collect();
-        if is_test_attribute(&tokens, at) && words[7] == "mod" && words[9] == ";" {
-            let mut path = source.module_path();
-            path.push(words[8].to_owned());
-            found.push(path);
+    let mut lines = source.text.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line != "#[cfg(test)]" {
+            continue;
         }
+        let mut file = None;
+        let mut item = lines.next().unwrap_or_default();
+        while item.starts_with("#[") {
+            file = item.strip_prefix("#[path = \"").and_then(|rest| rest.strip_suffix("\"]")).or(file);
+            item = lines.next().unwrap_or_default();
+        }
+        let declared = item.split_once("mod ").and_then(|(_, rest)| rest.strip_suffix(';'));
+        found.extend(match (declared, file) {
+            (None, _) => None,
+            (Some(_), Some(file)) => {
+                Some(Source { path: source.path.with_file_name(file), text: String::new() }.module_path())
+            }
+            (Some(name), None) => Some([source.module_path(), vec![name.to_owned()]].concat()),
+        });
     }
     found
 }
@@ -423,6 +434,13 @@ let borrowed = crate::nine::z;
     fn items_for_tests_are_left_out_and_nothing_after_them() {
         let text = "#[cfg(test)]\nuse crate::{a, b};\n#[cfg(test)]\n#[allow(dead_code)]\nmod tests { use crate::c; fn f() { { } } }\nuse crate::d;\n#[cfg(test)]\nfn g() -> u8 { crate::e::f() }\n#[cfg(test)] mod outside;\nuse crate::h;";
         assert_eq!(found(text, &["x"]), ["6:d", "10:h"]);
+    }
+
+    #[test]
+    fn files_that_only_tests_have_are_known() {
+        let text = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod more;\n#[cfg(test)]\nmod inline {\n}\nmod real;";
+        let source = Source { path: "store/x.rs".into(), text: text.into() };
+        assert_eq!(test_files_declared_by(&source), [vec!["store", "x", "tests"], vec!["store", "x_tests"]]);
     }
 
     #[test]

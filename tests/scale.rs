@@ -35,7 +35,7 @@ fn a_hundred_thousand_files() {
 
     let again = settled(&lab);
     let before = size(&lab.repository());
-    let report = measured(&lab, "unchanged backup", &["backup", "--json"]).json();
+    let report = support::report(&measured(&lab, "unchanged backup", &["backup", "--json"]));
     assert_nothing_read(&report);
     let grown = size(&lab.repository()) - before;
     println!("an unchanged backup, the {again}th, adds {grown} bytes");
@@ -53,7 +53,7 @@ fn a_hundred_thousand_files() {
     // A run that looked at every file would take longer than this in a debug build.
     assert!(took < Duration::from_secs(1), "a healthy volume took {took:?}");
 
-    let report = measured(&lab, "first backup after the restore", &["backup", "--json"]).json();
+    let report = support::report(&measured(&lab, "first backup after the restore", &["backup", "--json"]));
     assert_nothing_read(&report);
 }
 

@@ -209,7 +209,7 @@ impl Lab {
     /// A backup, and its report.
     #[track_caller]
     pub fn backup(&self) -> Value {
-        self.ok(&["backup", "--json"]).json()
+        report(&self.ok(&["backup", "--json"]))
     }
 
     /// Remembers the volume's content as it is now.
@@ -253,6 +253,15 @@ impl Lab {
             "cd \"$1\" && find . ! -name lock -printf '%p %y %m %s %T@ %C@ %i\\n' | sort",
             &[self.state_dir().as_os_str()],
         )
+    }
+}
+
+/// The report of a backup to one repository, whether it is printed alone or as the only one of a list.
+#[track_caller]
+pub fn report(outcome: &Outcome) -> Value {
+    match outcome.json() {
+        Value::Array(mut reports) if reports.len() == 1 => reports.remove(0),
+        report => report,
     }
 }
 

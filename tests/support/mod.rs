@@ -14,6 +14,6 @@ mod process;
 mod trees;
 
 pub use compare::{copy, differences, listing, same, same_content};
-pub use lab::{Lab, Layout, PLAIN_USER, is_root, remove_all};
+pub use lab::{Lab, Layout, PLAIN_USER, is_root, remove_all, report};
 pub use process::{Outcome, run, run_until, shell, spawn_waiting_for, wrap};
 pub use trees::{Random, few_entries, made_tree, odd_tree, random_bytes};
