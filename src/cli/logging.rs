@@ -17,6 +17,8 @@ pub fn set_up(config: &LogConfig, environment: &Environment, target: LogTarget) 
         .with_max_level(level(config.level))
         .with_writer(target)
         .with_ansi(colours && config.format == LogFormat::Text)
+        // A log that cannot be written must not end the work: by default the library would print, and panic.
+        .log_internal_errors(false)
         .with_target(false);
     let _ = match config.format {
         LogFormat::Text => builder.try_init(),

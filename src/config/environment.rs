@@ -50,7 +50,7 @@ pub fn read(environment: &Environment, schema: &Value) -> Variables {
             Err(error) => found.errors.push(error),
         }
     }
-    found.warnings = unknown_variables(environment, &keys);
+    sort_out_unknown(environment, &keys, &mut found);
     found
 }
 
@@ -145,19 +145,24 @@ fn indent(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-fn unknown_variables(environment: &Environment, keys: &[Key]) -> Vec<String> {
+/// A name close to one of ours is a typing error, and refused: `VOLKEEP_INIT_ON_STALE` misspelt must not quietly
+/// mean the default. A name that resembles nothing may be somebody else's, and is only mentioned.
+fn sort_out_unknown(environment: &Environment, keys: &[Key], found: &mut Variables) {
     let mut known: Vec<String> = keys.iter().flat_map(names).collect();
     known.extend([CONFIG_VARIABLE.to_owned(), TERMINATION_LOG_VARIABLE.to_owned()]);
-    environment
+    let unknown = environment
         .iter()
         .map(|(name, _)| name)
         .filter(|name| name.starts_with(PREFIX) && !known.iter().any(|other| other == name))
-        .filter(|name| !is_service_link(name))
-        .map(|name| match schema::nearest(name, known.iter().map(String::as_str)) {
-            Some(nearest) => format!("the variable {name} means nothing; did you mean {nearest}?"),
-            None => format!("the variable {name} means nothing"),
-        })
-        .collect()
+        .filter(|name| !is_service_link(name));
+    for name in unknown {
+        match schema::nearest(name, known.iter().map(String::as_str)) {
+            Some(nearest) => {
+                found.errors.push(ConfigError::UnknownVariable { name: name.to_owned(), nearest });
+            }
+            None => found.warnings.push(format!("the variable {name} means nothing")),
+        }
+    }
 }
 
 /// Kubernetes puts `VOLKEEP_SERVICE_HOST`, `VOLKEEP_PORT_80_TCP_ADDR` and the like into every container when
@@ -243,9 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn unknown_variables_warn_and_service_links_do_not() {
+    fn a_mistyped_variable_is_refused_and_a_strange_one_mentioned() {
         let read = settings([
             ("VOLKEEP_VOLUMME", "/data"),
+            ("VOLKEEP_COLOUR_OF_THE_SKY", "blue"),
             ("VOLKEEP_SERVICE_HOST", "10.0.0.1"),
             ("VOLKEEP_SERVICE_PORT_HTTP", "80"),
             ("VOLKEEP_PORT", "tcp://10.0.0.1:80"),
@@ -254,10 +260,8 @@ mod tests {
             ("VOLKEEP_CONFIG", "/x"),
             ("OTHER", "x"),
         ]);
-        assert_eq!(
-            read.warnings,
-            ["the variable VOLKEEP_VOLUMME means nothing; did you mean VOLKEEP_VOLUME?"]
-        );
-        assert!(read.errors.is_empty());
+        let errors: Vec<String> = read.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["the variable VOLKEEP_VOLUMME means nothing; did you mean VOLKEEP_VOLUME?"]);
+        assert_eq!(read.warnings, ["the variable VOLKEEP_COLOUR_OF_THE_SKY means nothing"]);
     }
 }

@@ -19,6 +19,8 @@ pub enum ConfigError {
     Syntax { path: PathBuf, message: String },
     #[error("unknown key `{key}` ({origin}){}", did_you_mean(nearest))]
     UnknownKey { key: String, origin: Origin, nearest: Option<String> },
+    #[error("the variable {name} means nothing; did you mean {nearest}?")]
+    UnknownVariable { name: String, nearest: String },
     #[error("`{key}` ({origin}): {message}")]
     Value { key: String, origin: Origin, message: String },
     #[error("`{key}` is not set; set it by {by}")]

@@ -236,7 +236,10 @@ mod tests {
             ("restoring", State::Interrupted { phase: Phase::Restoring { target: target.clone() } }),
             ("unpacking", State::Interrupted { phase: Phase::Restoring { target: archive } }),
             ("staged", State::Interrupted { phase: Phase::Staged { target: target.clone() } }),
-            ("committing", State::Interrupted { phase: Phase::Committing { target, progress } }),
+            (
+                "committing",
+                State::Interrupted { phase: Phase::Committing { target, progress, loosened: Vec::new() } },
+            ),
             ("corrupt", State::Corrupt(vec![finding])),
             ("foreign", State::Foreign),
             ("stale", State::Stale),

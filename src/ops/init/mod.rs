@@ -169,10 +169,7 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
             Ok(None)
         }
         Action::Keep => {
-            if let Some(marker) = marker {
-                tracing::warn!("keeping the data although another volume wrote a later snapshot");
-                scope.volume.write_marker(&Marker { ready_since: Some(clock.now()), ..marker }, clock)?;
-            }
+            tracing::warn!("keeping the data although another volume wrote a later snapshot");
             Ok(None)
         }
         Action::Restore => {

@@ -253,7 +253,7 @@ fn merge(
     Ok(())
 }
 
-/// Everything that has no content.
+/// Everything that has no content. Links, fifos and devices may have several names as well.
 fn other(
     shared: &Shared<'_>,
     pipeline: &mut Pipeline<'_, '_>,
@@ -262,18 +262,40 @@ fn other(
     found: &Found,
     before: Option<Former>,
 ) -> Result<(), RepositoryError> {
+    let member = match found.stat.links {
+        0 | 1 => None,
+        _ if found.stat.is_directory() => None,
+        _ => Some(pipeline.links.see(&found.stat, &found.path)),
+    };
+    let first = match &member {
+        Some(Member::Later { first, content: Some(_) }) => Some(first),
+        _ => None,
+    };
     if let Some(former) = before
         && let Some(stat) = former.stat
         && is_unchanged(&former.entry, &stat, found)
+        && former.entry.hard_link.as_ref() == first
     {
+        if matches!(member, Some(Member::First)) {
+            let entry = former.entry.clone();
+            pipeline.links.know(&found.stat, Content { entry, pieces: Vec::new(), stat });
+        }
         pipeline.count(&former.entry);
         return pipeline.manifest.push_unchanged(former.entry, stat, former.place, parent.frames());
+    }
+    if let Some(Member::Later { first, content: Some(content) }) = member {
+        let entry = linked(&content, found.path.clone(), first);
+        pipeline.count(&entry);
+        return pipeline.manifest.push_changed(entry, content.stat);
     }
     let trusted = settle(shared.clock, &found.stat);
     match reader.entry(found) {
         Ok(entry) => {
-            pipeline.count(&entry);
             let stat = StatRow { inode: found.stat.inode, ctime: found.stat.ctime, trusted };
+            if matches!(member, Some(Member::First)) {
+                pipeline.links.know(&found.stat, Content { entry: entry.clone(), pieces: Vec::new(), stat });
+            }
+            pipeline.count(&entry);
             pipeline.manifest.push_changed(entry, stat)
         }
         Err(error) if error.is_missing() => Ok(()),

@@ -4,6 +4,7 @@
 mod plan;
 mod write;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -67,13 +68,15 @@ pub(super) fn run(
             longest,
             report: RestoreReport::default(),
             links: Vec::new(),
-            unlinked: Default::default(),
+            unlinked: HashMap::new(),
+            not_made: HashSet::new(),
         };
         for segment in &document.segments {
             run.segment(segment)?;
         }
         // The workers end when the queue is closed, and the scope waits for them.
-        let Run { report, links, .. } = run;
+        let Run { report, mut links, not_made, .. } = run;
+        links.retain(|link| link.hard_link.as_ref().is_none_or(|first| !not_made.contains(first)));
         Ok((report, links))
     });
     if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -112,7 +115,9 @@ struct Run<'r, 'a> {
     /// Later members of groups of hard links.
     links: Vec<Entry>,
     /// Groups whose first member is not asked for, and who stands in for it.
-    unlinked: std::collections::HashMap<RelativePath, RelativePath>,
+    unlinked: HashMap<RelativePath, RelativePath>,
+    /// What could not be made here, such as devices without root: its other names cannot either.
+    not_made: HashSet<RelativePath>,
 }
 
 impl Run<'_, '_> {
@@ -140,13 +145,10 @@ impl Run<'_, '_> {
                         None => files.push(number),
                     }
                 }
-                _ => {
-                    if self.shared.resuming {
-                        self.cursor.remove(&entry.path)?;
-                    }
-                    self.cursor.make(entry)?;
-                    self.request.progress.add(1, 0);
-                }
+                _ => match self.as_link(entry) {
+                    Some(link) => self.links.push(link),
+                    None => self.special(entry)?,
+                },
             }
         }
         self.files(segment, files)
@@ -159,6 +161,17 @@ impl Run<'_, '_> {
 
     fn directory(&mut self, entry: &Entry) -> Result<(), RepositoryError> {
         Ok(self.cursor.directory(&entry.path)?)
+    }
+
+    fn special(&mut self, entry: &Entry) -> Result<(), RepositoryError> {
+        if self.shared.resuming {
+            self.cursor.remove(&entry.path)?;
+        }
+        if !self.cursor.make(entry)? {
+            self.not_made.insert(entry.path.clone());
+        }
+        self.request.progress.add(1, 0);
+        Ok(())
     }
 
     /// The entry as a link to a member that is restored with its content, unless it has to be that member.
@@ -178,7 +191,7 @@ impl Run<'_, '_> {
     }
 
     fn files(&mut self, segment: Segment, mut files: Vec<usize>) -> Result<(), RepositoryError> {
-        let mut partial = std::collections::HashMap::new();
+        let mut partial = HashMap::new();
         for number in &files {
             if let Some(Kind::File { extents, holes, .. }) =
                 segment.entries.get(*number).map(|entry| &entry.kind)
