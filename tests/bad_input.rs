@@ -290,7 +290,8 @@ fn too_small_a_disk(layout: Layout, bounds: &str, words: &[&str]) {
                ls -A "$VOLUME" | grep -vx .volkeep >"$LAB/live" || true
                mount -o remount,size=256m,nr_inodes=100000 "$LAB/volume"
                "$@"
-               rsync -aHX --numeric-ids --exclude=/.volkeep "$VOLUME/" "$LAB/out/""#,
+               # Not by rsync: it leaves a directory's time alone that is off by less than a second.
+               mkdir "$LAB/out"; cp -a "$VOLUME/." "$LAB/out/"; rm -rf "$LAB/out/.volkeep""#,
             &["init"],
         )
         .expect_code(0);

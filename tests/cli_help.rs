@@ -84,20 +84,24 @@ fn a_failure_is_json_where_the_log_is() {
 }
 
 #[test]
-fn the_environment_alone_is_enough_and_odd_variables_only_warn() {
+fn the_environment_alone_is_enough_and_a_mistyped_variable_is_refused() {
     let variables = [
         ("VOLKEEP_VOLUME", "/data"),
         ("VOLKEEP_REPOSITORY", "file:///backups/wiki"),
-        ("VOLKEEP_IDENTTY", "wiki"),
         ("VOLKEEP_SERVICE_HOST", "10.0.0.1"),
+        ("VOLKEEP_COLOUR_OF_THE_SKY", "blue"),
     ];
     let outcome = volkeep(&["config", "check"], &variables);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "ok\n"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("did you mean VOLKEEP_IDENTITY?"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("VOLKEEP_COLOUR_OF_THE_SKY means nothing"), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("SERVICE_HOST") && !outcome.stderr.contains('\u{1b}'));
 
     let outcome = volkeep(&["config", "check", "-q"], &variables[..2]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+
+    let outcome = volkeep(&["config", "check"], &[variables[0], variables[1], ("VOLKEEP_IDENTTY", "wiki")]);
+    assert_eq!(outcome.code, Some(78));
+    assert!(outcome.stderr.contains("did you mean VOLKEEP_IDENTITY?"), "{}", outcome.stderr);
 }
 
 #[test]
