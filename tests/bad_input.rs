@@ -291,7 +291,8 @@ fn too_small_a_disk(layout: Layout, bounds: &str, words: &[&str]) {
                mount -o remount,size=256m,nr_inodes=100000 "$LAB/volume"
                "$@"
                # Not by rsync: it leaves a directory's time alone that is off by less than a second.
-               mkdir "$LAB/out"; cp -a "$VOLUME/." "$LAB/out/"; rm -rf "$LAB/out/.volkeep""#,
+               mkdir "$LAB/out"; cp -a "$VOLUME/." "$LAB/out/"; rm -rf "$LAB/out/.volkeep"
+               touch -r "$VOLUME" "$LAB/out""#,
             &["init"],
         )
         .expect_code(0);
