@@ -12,15 +12,40 @@ use crate::repository::packed::parent::{load, pieces};
 use crate::repository::packed::segment::{Segment, SegmentRef};
 use crate::snapshot::Kind;
 
-/// About 100 bytes each.
+/// About 50 bytes each.
 const MOST_OF_RUN: usize = 100_000;
 /// 16 bytes each.
 const MOST_OF_PARENT: usize = 1_000_000;
 
 #[derive(Debug)]
 pub struct Known<'a> {
-    run: RwLock<HashMap<Hash, Piece>>,
+    run: RwLock<RunIndex>,
     parent: ParentIndex<'a>,
+}
+
+/// Many small files share a frame, so a piece is kept as its frame's number, skip and length.
+#[derive(Debug, Default)]
+struct RunIndex {
+    frames: Vec<Frame>,
+    pieces: HashMap<Hash, (u32, u32, u32)>,
+}
+
+impl RunIndex {
+    fn find(&self, hash: &Hash) -> Option<Piece> {
+        let (number, skip, length) = *self.pieces.get(hash)?;
+        Some(Piece { frame: *self.frames.get(number as usize)?, skip, length })
+    }
+
+    fn add(&mut self, hash: Hash, piece: Piece) {
+        if self.pieces.len() >= MOST_OF_RUN {
+            return;
+        }
+        if self.frames.last() != Some(&piece.frame) {
+            self.frames.push(piece.frame);
+        }
+        let number = u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX);
+        self.pieces.insert(hash, (number, piece.skip, piece.length));
+    }
 }
 
 impl<'a> Known<'a> {
@@ -39,15 +64,12 @@ impl<'a> Known<'a> {
 
     /// Where content with this hash and length lies, if it does.
     pub fn find(&self, hash: &Hash, length: u32) -> Option<Piece> {
-        let of_run = self.run.read().unwrap_or_else(PoisonError::into_inner).get(hash).copied();
+        let of_run = self.run.read().unwrap_or_else(PoisonError::into_inner).find(hash);
         of_run.or_else(|| self.parent.find(hash)).filter(|piece| piece.length == length)
     }
 
     pub fn add(&self, hash: Hash, piece: Piece) {
-        let mut run = self.run.write().unwrap_or_else(PoisonError::into_inner);
-        if run.len() < MOST_OF_RUN {
-            run.insert(hash, piece);
-        }
+        self.run.write().unwrap_or_else(PoisonError::into_inner).add(hash, piece);
     }
 
     pub fn add_uploaded(&self, pack: &UploadedPack) {

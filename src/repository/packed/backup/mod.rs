@@ -187,7 +187,8 @@ fn walk_and_store(
         drop((jobs, packs));
         let manifest = ManifestWriter::new(shared.objects, cache, parent, store);
         let packer = Packer::new(shared.objects, pack_target(request.workers.memory), pack_sender);
-        let limit = request.workers.memory / 4;
+        // Plain and compressed bytes of what is under way; the packs take twice a quarter.
+        let limit = request.workers.memory / 8;
         let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
         merge(request, shared, cache, parent, &mut pipeline)?;
         pipeline.finish()?;

@@ -21,6 +21,9 @@ pub const UPLOADERS: usize = 1;
 const PACK: u64 = 32 << 20;
 const SMALLEST_PACK: u64 = 4 << 20;
 
+/// For the table of contents: growing a full buffer would copy it and hold both.
+const TABLE_ROOM: usize = 128 << 10;
+
 pub fn pack_target(memory: u64) -> usize {
     (memory / 4).clamp(SMALLEST_PACK, PACK) as usize
 }
@@ -66,7 +69,7 @@ impl<'a> Packer<'a> {
         let failed = |error: std::io::Error| RepositoryError::Worker(error.to_string());
         let builder = match &mut self.builder {
             Some(builder) => builder,
-            empty => empty.insert(PackBuilder::new(0).map_err(failed)?),
+            empty => empty.insert(PackBuilder::new(self.target + TABLE_ROOM).map_err(failed)?),
         };
         let placed = builder.add(&frame.stored, frame.plain, frame.hash).map_err(failed)?;
         self.files.insert(self.frames, files);
