@@ -79,6 +79,8 @@ impl Lab {
             walk: WalkOptions { one_file_system: true, ..WalkOptions::default() },
             cache: &self.dir.path().join("cache"),
             writer: &self.writer,
+            epoch: None,
+            take_over: false,
             workers: &workers(),
             fixed_chunks: &Excludes::new(&["*.db"]).unwrap(),
             read_retries: 2,

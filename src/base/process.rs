@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use thiserror::Error;
 
 /// How much of the output is kept for messages; the rest is read and dropped, so that the child never blocks.
 const OUTPUT_KEPT: usize = 64 * 1024;
+/// How long the output of a command that has ended is waited for.
+const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 /// How long a child has after TERM before KILL.
 const TERM_GRACE: Duration = Duration::from_secs(2);
 
@@ -61,10 +64,7 @@ pub fn run(spec: &CommandSpec) -> Result<Finished, ProcessError> {
     }
     let mut child =
         command.spawn().map_err(|source| ProcessError::Start { program: program.clone(), source })?;
-    let readers = [
-        child.stdout.take().map(|pipe| thread::spawn(move || read_bounded(pipe))),
-        child.stderr.take().map(|pipe| thread::spawn(move || read_bounded(pipe))),
-    ];
+    let readers = [child.stdout.take().map(in_background), child.stderr.take().map(in_background)];
     let ended = wait_until(&mut child, Instant::now() + spec.timeout)
         .map_err(|source| ProcessError::Wait { program: program.clone(), source })?;
     let Some(status) = ended else {
@@ -73,10 +73,17 @@ pub fn run(spec: &CommandSpec) -> Result<Finished, ProcessError> {
     };
     let mut output = Vec::new();
     for reader in readers.into_iter().flatten() {
-        output.extend(reader.join().unwrap_or_default());
+        // Whoever the command left behind may hold the pipe open for ever; what it says then is not waited for.
+        output.extend(reader.recv_timeout(OUTPUT_GRACE).unwrap_or_default());
     }
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(Finished { code, output: String::from_utf8_lossy(&output).trim_end().to_owned() })
+}
+
+fn in_background(pipe: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || drop(sender.send(read_bounded(pipe))));
+    receiver
 }
 
 fn read_bounded(mut pipe: impl Read) -> Vec<u8> {
@@ -146,6 +153,14 @@ mod tests {
         let started = Instant::now();
         let error = run(&spec(&["sh", "-c", "sleep 600 & wait"], Duration::from_millis(50))).unwrap_err();
         assert!(matches!(error, ProcessError::TimedOut { .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn who_is_left_behind_is_not_waited_for() {
+        let started = Instant::now();
+        let finished = run(&spec(&["sh", "-c", "sleep 600 & exit 0"], Duration::from_secs(60))).unwrap();
+        assert_eq!(finished.code, 0);
         assert!(started.elapsed() < Duration::from_secs(30));
     }
 

@@ -1,5 +1,5 @@
-//! A point in time to the nanosecond. As file time it is written `seconds.nanoseconds` (what `touch -d @…`
-//! reads); for people it is RFC 3339 in UTC.
+//! A point in time to the nanosecond. As file time it is written `seconds.nanoseconds` (as `stat -c %.Y`
+//! prints it, from 1970 on); for people it is RFC 3339 in UTC.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -55,6 +55,12 @@ impl Timestamp {
             Some(time) => time.format("%Y%m%dT%H%M%S%.3fZ").to_string(),
             None => self.to_string(),
         }
+    }
+
+    /// The reverse of [`Timestamp::to_compact`].
+    pub fn parse_compact(text: &str) -> Option<Self> {
+        let naive = NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%S%.3fZ").ok()?;
+        Some(Self::from_utc(naive.and_utc()))
     }
 
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
@@ -194,6 +200,7 @@ mod tests {
     fn compact_names_sort_as_times_do() {
         let (earlier, later) = (Timestamp::new(1_000_000_000, 0), Timestamp::new(1_000_000_001, 0));
         assert_eq!(earlier.to_compact(), "20010909T014640.000Z");
+        assert_eq!(Timestamp::parse_compact("20010909T014640.000Z"), Some(earlier));
         assert!(earlier.to_compact() < later.to_compact());
         assert_eq!(later.since(earlier), Duration::from_secs(1));
         assert_eq!(earlier.since(later), Duration::ZERO);

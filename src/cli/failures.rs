@@ -29,6 +29,7 @@ fn exit(error: &OpsError) -> Exit {
         OpsError::Refused { .. } => Exit::Refused,
         OpsError::Partly { first, .. } => exit(first),
         OpsError::Archive { .. }
+        | OpsError::NoSuchPath { .. }
         | OpsError::NoSpace { .. }
         | OpsError::Io { .. }
         | OpsError::TimedOut { .. } => Exit::Failed,
@@ -91,7 +92,7 @@ fn hint(error: &OpsError) -> Option<String> {
         OpsError::Mismatch { .. } => {
             "is the right volume mounted? volume.identity says which application's data is expected"
         }
-        OpsError::InUse { .. } => "stop the app and its sidecar first",
+        OpsError::InUse { .. } => "stop what works beside the app first",
         OpsError::NoSpace { .. } => {
             "make room or enlarge the volume; the next run goes on where this one stopped. Replaced data is kept \
              in the quarantine directory of the state directory"
@@ -101,6 +102,7 @@ fn hint(error: &OpsError) -> Option<String> {
         OpsError::Volume(error) => volume_hint(error)?,
         OpsError::Repository(error) => repository_hint(error)?,
         OpsError::NoRepository => "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki",
+        OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
         OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
     };
     Some(text.to_owned())
@@ -116,6 +118,7 @@ fn refusal(reason: &Refusal) -> &'static str {
             "choose: init.on_stale `restore` takes the newer snapshot and keeps this data in quarantine, `keep` \
              starts with what is here"
         }
+        Refusal::Corrupt { .. } => "run `volkeep init`: it repairs or restores the volume",
         Refusal::CorruptWithoutSnapshot { .. } => "repair the data by hand, or restore from elsewhere",
         Refusal::SnapshotFailsChecks { .. } => {
             "choose an older one: `volkeep snapshots`, then `volkeep restore --force SNAPSHOT`"
@@ -123,11 +126,17 @@ fn refusal(reason: &Refusal) -> &'static str {
         Refusal::LostWithoutSnapshot => {
             "is the right volume mounted, and the right repository named? To start anew, remove the state directory"
         }
-        Refusal::HalfRestored { .. } => "run `volkeep init` first: it finishes the restore",
+        Refusal::HalfRestored { .. } => {
+            "run `volkeep init` where its repository can be reached, or choose what to restore by \
+             `volkeep restore --force SNAPSHOT`"
+        }
         Refusal::EmptyVolume => "run `volkeep init` to bring the data back, or set backup.allow_empty",
         Refusal::Shrunk(_) => "if that is right, say it once: `volkeep backup --allow-shrink`",
         Refusal::LiveData => {
             "`--force` does it and keeps the present data in quarantine; `--target DIR` restores beside it"
+        }
+        Refusal::TargetIsLive(_) => {
+            "name a directory apart, or leave --target out to restore the volume itself"
         }
         Refusal::TargetNotEmpty(_) => "name an empty directory, or use --force to replace files in it",
         Refusal::NewestDamaged(_) => {

@@ -106,6 +106,7 @@ impl Config {
 
     pub fn backup_options(&self, allow_shrink: bool, dry_run: bool) -> BackupOptions {
         BackupOptions {
+            checks: self.init.checks.clone(),
             max_shrink_percent: self.backup.max_shrink.0,
             allow_empty: self.backup.allow_empty,
             allow_shrink,

@@ -3,15 +3,19 @@
 
 use serde::Serialize;
 
-use crate::ops::error::Refusal;
+use crate::ops::error::{Refusal, findings_line};
+use crate::ops::health::examine;
 use crate::ops::reach::is_newer;
+use crate::ops::scope::Terms;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{BackupReport, Presence, Repository, RepositoryError, Totals};
 use crate::snapshot::Summary;
-use crate::volume::{Inspection, LastBackup, LockKind, Marker, Phase, State};
+use crate::volume::{CheckSpec, HeldLease, Inspection, LastBackup, Level, LockKind, Marker, Phase, State};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BackupOptions {
+    /// The quick ones are run before each backup: what they find is not stored.
+    pub checks: Vec<CheckSpec>,
     /// A backup is refused that has lost more than this of the bytes or files of the one before.
     pub max_shrink_percent: u8,
     pub allow_empty: bool,
@@ -36,9 +40,16 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
     scope.first_repository()?;
     scope.volume.prepare()?;
     adopt_if_new(scope, options)?;
+    let _alone = scope.backup_lock()?;
     let _lock = scope.lock(LockKind::Shared, "backup")?;
     let Inspection { state, marker, .. } = scope.volume.inspect()?;
+    let marker = match (&state, marker) {
+        // What would be adopted, for a plan.
+        (State::Foreign, None) if options.dry_run => Some(scope.volume.new_marker(scope.clock.as_ref())?),
+        (_, marker) => marker,
+    };
     let mut marker = may_back_up(&state, marker, options)?;
+    refuse_damage(scope, options, &marker, Level::Quick)?;
     let mut stored = Vec::new();
     let mut failures = Vec::new();
     for repository in &scope.repositories {
@@ -46,8 +57,10 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
             Ok(report) => {
                 if stored.is_empty()
                     && let Some(summary) = &report.snapshot
+                    && let Err(error) = note(scope, &mut marker, repository.as_ref(), summary)
                 {
-                    note(scope, &mut marker, repository.as_ref(), summary)?;
+                    tracing::error!(%error, "the backup is stored, and the volume could not note it");
+                    failures.push(error);
                 }
                 stored.push(Stored { repository: repository.location(), report });
             }
@@ -94,9 +107,6 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
     if scope.volume.inspect()?.state != State::Foreign {
         return Ok(());
     }
-    if options.dry_run {
-        return Err(OpsError::refused(Refusal::Foreign));
-    }
     let _lock = scope.lock(LockKind::Exclusive, "backup")?;
     let Inspection { state: State::Foreign, marker, .. } = scope.volume.inspect()? else { return Ok(()) };
     for repository in &scope.repositories {
@@ -108,8 +118,29 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
             Presence::Absent | Presence::Empty => {}
         }
     }
+    if options.dry_run {
+        return Ok(());
+    }
+    let outcome = examine(scope, None, &options.checks, Level::Full);
+    if !outcome.findings.is_empty() {
+        return Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome) }));
+    }
     scope.volume.adopt(marker, scope.clock.as_ref())?;
     Ok(())
+}
+
+/// A broken volume must not become the newest snapshot.
+fn refuse_damage(
+    scope: &Scope,
+    options: &BackupOptions,
+    marker: &Marker,
+    level: Level,
+) -> Result<(), OpsError> {
+    let outcome = examine(scope, Some(marker), &options.checks, level);
+    if outcome.findings.is_empty() {
+        return Ok(());
+    }
+    Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome) }))
 }
 
 fn one(
@@ -119,7 +150,10 @@ fn one(
     marker: &Marker,
 ) -> Result<BackupReport, OpsError> {
     if repository.probe()? == Presence::Absent {
-        if !options.create_repository || options.dry_run {
+        // Where this volume has stored before, an absent repository is one that is not mounted.
+        let had =
+            marker.last_backup.as_ref().is_some_and(|backup| backup.repository == repository.location());
+        if !options.create_repository || options.dry_run || had {
             return Err(OpsError::RepositoryAbsent { locations: vec![repository.location()] });
         }
         repository.create(scope.volume.identity())?;
@@ -128,19 +162,31 @@ fn one(
         && let Some(newest) = repository.newest()?
         && !marker.knows(&newest.0)
     {
-        let newest = repository.summary(&newest)?;
-        if is_newer(&newest, marker) {
+        let newest = match repository.summary(&newest) {
+            // Damaged: the backup stores what it needs anew.
+            Err(error) if error.is_damage() => None,
+            other => Some(other?),
+        };
+        if let Some(newest) = newest
+            && is_newer(&newest, &repository.location(), marker)
+        {
             return Err(OpsError::refused(Refusal::Stale { snapshot: newest.id.0, host: newest.host }));
         }
     }
     let guard = |totals: &Totals, before: Option<&Summary>| guard(totals, before, options);
     let writer = scope.writer(marker);
-    scope.with_backup_request(&writer, &guard, options.dry_run, |request| repository.backup(request)).map_err(
-        |error| match error {
+    let terms = Terms {
+        guard: &guard,
+        dry_run: options.dry_run,
+        epoch: marker.epoch_in(&repository.location()),
+        take_over: options.keep_stale,
+    };
+    scope.with_backup_request(&writer, &terms, |request| repository.backup(request)).map_err(|error| {
+        match error {
             RepositoryError::Refused(reason) => OpsError::refused(Refusal::Shrunk(reason)),
             other => other.into(),
-        },
-    )
+        }
+    })
 }
 
 /// Pure: whether a snapshot with these totals may follow the one before.
@@ -171,6 +217,7 @@ fn note(
     if let Some(present) = scope.volume.read_marker()? {
         *marker = present;
     }
+    marker.lease = Some(HeldLease { repository: repository.location(), epoch: summary.epoch });
     marker.last_backup = Some(LastBackup {
         snapshot: summary.id.0.clone(),
         time: summary.time,
@@ -189,6 +236,7 @@ mod tests {
 
     fn options() -> BackupOptions {
         BackupOptions {
+            checks: Vec::new(),
             max_shrink_percent: 50,
             allow_empty: false,
             allow_shrink: false,
@@ -203,6 +251,7 @@ mod tests {
             id: SnapshotId("s".into()),
             time: Timestamp::default(),
             volume_id: "v".into(),
+            epoch: 1,
             identity: "i".into(),
             host: "h".into(),
             parent: None,

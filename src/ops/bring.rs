@@ -16,7 +16,7 @@ use crate::repository::{Repository, RepositoryError, RestoreReport, RestoreReque
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{RelativePath, Summary};
 use crate::tree::{Root, TreeWriter, Walk, WalkOptions};
-use crate::volume::{Begun, CommitReport, Marker, Phase, RestoreTarget};
+use crate::volume::{Begun, CommitReport, Marker, RestoreTarget};
 
 /// Room beyond the data itself: directories, the journal, the file system's own needs.
 const SPARE_BYTES: u64 = 4 << 20;
@@ -51,13 +51,12 @@ pub fn bring_back(
         .into());
     }
     let target = RestoreTarget { repository: repository.location(), snapshot: summary.id.0.clone() };
-    if marker.phase.target() != Some(&target) {
-        check_space(scope.state_dir(), summary.data_bytes, summary.entries, 0)?;
-    } else if matches!(marker.phase, Phase::Restoring { .. }) {
-        let staged = taken_by(&scope.volume.staging().tree)?;
-        check_space(scope.state_dir(), summary.data_bytes, summary.entries, staged)?;
-    }
+    // Makes room as well: what was staged of another snapshot goes.
     let begun = scope.volume.begin_restore(marker, target, scope.clock.as_ref())?;
+    if begun != Begun::Staged {
+        let staged = taken_by(&scope.volume.staging().tree)?;
+        make_space(scope, summary.data_bytes, summary.entries, staged)?;
+    }
     let mut brought =
         Brought { snapshot: summary.id.0.clone(), repository: repository.location(), ..Brought::default() };
     if begun != Begun::Staged {
@@ -115,8 +114,10 @@ pub fn bring_archive(scope: &Scope, path: &Path, marker: &mut Marker) -> Result<
     let file = File::open(path).map_err(OpsError::io("open", path))?;
     let metadata = file.metadata().map_err(OpsError::io("look at", path))?;
     let target = RestoreTarget { repository: path.display().to_string(), snapshot: archive_name(&metadata) };
-    check_space(scope.state_dir(), metadata.len(), 0, 0)?;
     let begun = scope.volume.begin_restore(marker, target.clone(), scope.clock.as_ref())?;
+    if begun != Begun::Staged {
+        make_space(scope, metadata.len(), 0, taken_by(&scope.volume.staging().tree)?)?;
+    }
     let mut brought =
         Brought { snapshot: target.snapshot, repository: target.repository, ..Brought::default() };
     if begun != Begun::Staged {
@@ -166,10 +167,30 @@ pub fn sweep(scope: &Scope) {
     }
 }
 
+/// Old quarantine makes way for what is to be restored.
+fn make_space(scope: &Scope, bytes: u64, entries: u64, staged: u64) -> Result<(), OpsError> {
+    if let Err(error) = check_space(scope.state_dir(), bytes, entries, staged) {
+        match scope.volume.make_room(needed(bytes, staged), scope.clock.as_ref()) {
+            Ok(dropped) if dropped.is_empty() => return Err(error),
+            Ok(dropped) => tracing::warn!(quarantines = dropped.join(", "), "dropped to make room"),
+            Err(trouble) => {
+                tracing::warn!(error = %trouble, "no room could be made");
+                return Err(error);
+            }
+        }
+        check_space(scope.state_dir(), bytes, entries, staged)?;
+    }
+    Ok(())
+}
+
+fn needed(bytes: u64, staged: u64) -> u64 {
+    bytes.saturating_sub(staged).saturating_add(bytes / 100 * SPARE_PERCENT + SPARE_BYTES)
+}
+
 /// Refuses before anything is written what could not be finished. `staged` bytes are there already.
 pub fn check_space(path: &Path, bytes: u64, entries: u64, staged: u64) -> Result<(), OpsError> {
     let space = free_space(path).map_err(OpsError::io("look at", path))?;
-    let needed = bytes.saturating_sub(staged).saturating_add(bytes / 100 * SPARE_PERCENT + SPARE_BYTES);
+    let needed = needed(bytes, staged);
     let too_few_inodes = staged == 0 && space.inodes.is_some_and(|inodes| inodes < entries);
     if space.bytes >= needed && !too_few_inodes {
         return Ok(());

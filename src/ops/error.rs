@@ -42,6 +42,8 @@ pub enum OpsError {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{what} was not done within {} s", limit.as_secs())]
     TimedOut { what: String, limit: std::time::Duration },
+    #[error("snapshot {snapshot} has no {}", paths.join(", no "))]
+    NoSuchPath { snapshot: String, paths: Vec<String> },
     /// Everything but the named repositories was served.
     #[error("{} of {} repositories failed; first: {first}", failed, of)]
     Partly { failed: usize, of: usize, first: Box<OpsError> },
@@ -53,6 +55,8 @@ pub enum Refusal {
     Foreign,
     #[error("the repository has the newer snapshot {snapshot}, written by another volume on {host}")]
     Stale { snapshot: String, host: String },
+    #[error("the volume is corrupt ({findings}); that must not become the newest snapshot")]
+    Corrupt { findings: String },
     #[error("the volume is corrupt ({findings}) and there is no snapshot to restore")]
     CorruptWithoutSnapshot { findings: String },
     #[error("the volume is corrupt ({findings}), and so it was right after snapshot {snapshot} was restored")]
@@ -67,6 +71,8 @@ pub enum Refusal {
     Shrunk(String),
     #[error("the volume holds data; a restore into it replaces all of it")]
     LiveData,
+    #[error("{0} is, holds or lies in the volume or its state directory")]
+    TargetIsLive(String),
     #[error("{0} is not empty")]
     TargetNotEmpty(String),
     #[error("the newest snapshot {0} is damaged; an older one is not taken in its place unasked")]

@@ -2,12 +2,17 @@
 //! needs a repository.
 
 use std::ops::ControlFlow;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::base::hash::Hash;
+use crate::base::timestamp::Timestamp;
 use crate::ops::Scope;
 use crate::repository::Repository;
 use crate::snapshot::{Entry, Kind, SnapshotId};
 use crate::tree::{FileKind, Root, Stat};
+use crate::volume::check::CheckKind;
 use crate::volume::{CheckOutcome, CheckSpec, Finding, Level, Marker, Origin};
 
 /// Findings of one kind that are named.
@@ -17,7 +22,13 @@ const NAMED: usize = 20;
 pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], level: Level) -> CheckOutcome {
     let mut outcome = scope.volume.run_checks(checks, level);
     if !outcome.skipped.is_empty() {
-        match compare_with_manifest(scope, marker, level) {
+        let limit = checks
+            .iter()
+            .filter(|check| check.kind == CheckKind::Manifest)
+            .map(CheckSpec::time_limit)
+            .max()
+            .unwrap_or_default();
+        match within(limit, scope, marker, level) {
             Ok(findings) => outcome.findings.extend(findings),
             Err(reason) => outcome
                 .undecided
@@ -31,6 +42,19 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
         tracing::error!(check = finding.check, finding = finding.message, "damage");
     }
     outcome
+}
+
+/// A repository that hangs must not hold up the volume: the thread is left behind and ends with us.
+fn within(
+    limit: Duration,
+    scope: &Scope,
+    marker: Option<&Marker>,
+    level: Level,
+) -> Result<Vec<Finding>, String> {
+    let (sender, receiver) = mpsc::channel();
+    let (scope, marker) = (scope.clone(), marker.cloned());
+    thread::spawn(move || drop(sender.send(compare_with_manifest(&scope, marker.as_ref(), level))));
+    receiver.recv_timeout(limit).unwrap_or_else(|_| Err(format!("not done within {} s", limit.as_secs())))
 }
 
 /// The newest snapshot that this volume made or came from.
@@ -53,10 +77,12 @@ fn compare_with_manifest(
     let id = marker.and_then(last_snapshot).ok_or("this volume has no snapshot yet")?;
     let repository: &dyn Repository =
         scope.repositories.first().ok_or("no repository is configured")?.as_ref();
+    // Restored or backed up: what was changed after that is the app's.
+    let untouched_since = marker.map(Marker::knew_at).unwrap_or_default();
     let root = Root::open(scope.volume.path()).map_err(|error| error.to_string())?;
     let mut findings = Vec::new();
     let mut visit = |entry: Entry| {
-        if let Some(message) = compare(&root, &entry, level) {
+        if let Some(message) = compare(&root, &entry, untouched_since, level) {
             findings.push(Finding { check: "manifest".to_owned(), message });
         }
         if findings.len() < NAMED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -65,10 +91,11 @@ fn compare_with_manifest(
     Ok(findings)
 }
 
-fn compare(root: &Root, entry: &Entry, level: Level) -> Option<String> {
+fn compare(root: &Root, entry: &Entry, untouched_since: Timestamp, level: Level) -> Option<String> {
     let Kind::File { size, hash, .. } = &entry.kind else { return None };
     let before = root.stat(&entry.path).ok()?;
-    if before.kind != FileKind::File || before.mtime != entry.mtime {
+    // A change time after the snapshot means that somebody touched the file, and may have set its time back.
+    if before.kind != FileKind::File || before.mtime != entry.mtime || before.ctime > untouched_since {
         return None;
     }
     if before.size != *size {

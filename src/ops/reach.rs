@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::ops::error::Refusal;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Listing, Presence, Repository, RepositoryError};
-use crate::snapshot::Summary;
 use crate::snapshot::summary::{PickError, Wanted};
-use crate::volume::Marker;
+use crate::snapshot::{SnapshotId, Summary};
+use crate::volume::{HeldLease, Marker};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -55,7 +55,7 @@ fn probe(scope: &Scope, repository: &dyn Repository, timeout: Duration) -> Resul
     let deadline = scope.clock.elapsed() + timeout;
     let mut pause = FIRST_PAUSE;
     loop {
-        match repository.probe() {
+        match probe_ours(scope, repository) {
             Err(error) if error.retryable() => {
                 let left = deadline.saturating_sub(scope.clock.elapsed());
                 if left.is_zero() || scope.cancel.is_cancelled() {
@@ -70,13 +70,31 @@ fn probe(scope: &Scope, repository: &dyn Repository, timeout: Duration) -> Resul
     }
 }
 
+/// An empty repository of another identity is a mistyped address as well.
+fn probe_ours(scope: &Scope, repository: &dyn Repository) -> Result<Presence, RepositoryError> {
+    let presence = repository.probe()?;
+    if presence != Presence::Absent {
+        let (found, expected) = (repository.identity()?, scope.volume.identity().to_owned());
+        if found != expected {
+            return Err(RepositoryError::Identity { location: repository.location(), found, expected });
+        }
+    }
+    Ok(presence)
+}
+
 /// The snapshot `wanted` of a repository. A damaged newest one is not silently passed over.
 pub fn pick(repository: &dyn Repository, wanted: &Wanted) -> Result<Summary, OpsError> {
     let Listing { snapshots, damaged } = repository.snapshots()?;
     let location = repository.location();
-    if *wanted == Wanted::Latest {
-        let newest_good = snapshots.last().map(|summary| &summary.id);
-        let newest_bad = damaged.iter().flat_map(|finding| &finding.snapshots).max();
+    if !matches!(wanted, Wanted::Named(_)) {
+        // Asked for by time, those that are younger do not matter.
+        let in_question = |id: &SnapshotId| match wanted {
+            Wanted::At(time) => id.time().is_none_or(|of_name| of_name <= *time),
+            _ => true,
+        };
+        let newest_good = wanted.pick(&snapshots).ok().map(|summary| &summary.id);
+        let newest_bad =
+            damaged.iter().flat_map(|finding| &finding.snapshots).filter(|id| in_question(id)).max();
         if let Some(bad) = newest_bad.filter(|bad| newest_good.is_none_or(|good| *bad > good)) {
             let reason = damaged.iter().find(|finding| finding.snapshots.contains(bad));
             return Err(OpsError::Repository(RepositoryError::Damaged {
@@ -94,15 +112,35 @@ pub fn pick(repository: &dyn Repository, wanted: &Wanted) -> Result<Summary, Ops
     wanted.pick(&snapshots).cloned().map_err(|source: PickError| OpsError::Pick { location, source })
 }
 
+/// Cuts off whoever wrote before, and notes the new lease in the marker. A reader without the right to write can
+/// still restore; then nobody is cut off, and the log says so.
+pub fn take_over(scope: &Scope, repository: &dyn Repository, marker: &mut Marker) {
+    match repository.take_over(&scope.writer(marker)) {
+        Ok(epoch) => marker.lease = Some(HeldLease { repository: repository.location(), epoch }),
+        Err(error) => tracing::warn!(%error, "a former writer, if one still runs, is not cut off"),
+    }
+}
+
 /// Whether another volume wrote a snapshot later than ours. Answers within `limit`; `None` is "cannot tell",
 /// with the reason in the log.
 pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Option<Option<Summary>> {
-    let repository = Arc::clone(scope.repositories.first()?);
+    if scope.repositories.is_empty() {
+        return None;
+    }
+    let repositories = scope.repositories.clone();
     let marker = marker.clone();
-    let location = repository.location();
     let (sender, receiver) = mpsc::channel();
     // A store that hangs must not hold up a healthy volume: the thread is left behind and ends with us.
-    thread::spawn(move || drop(sender.send(find_newer(repository.as_ref(), &marker))));
+    thread::spawn(move || {
+        let mut found = Ok(None);
+        for repository in &repositories {
+            found = find_newer(repository.as_ref(), &marker);
+            if !matches!(found, Ok(None)) {
+                break;
+            }
+        }
+        drop(sender.send(found));
+    });
     match receiver.recv_timeout(limit) {
         Ok(Ok(found)) => Some(found),
         Ok(Err(error)) => {
@@ -111,7 +149,6 @@ pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Optio
         }
         Err(_) => {
             tracing::warn!(
-                repository = location,
                 seconds = limit.as_secs_f32(),
                 "no answer in time whether the volume is stale; starting with it"
             );
@@ -120,16 +157,34 @@ pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Optio
     }
 }
 
+/// The newest snapshot of the first repository, if it says so within `limit`.
+pub fn newest_within(scope: &Scope, limit: Duration) -> Option<Summary> {
+    let repository = Arc::clone(scope.repositories.first()?);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let newest = repository.newest().and_then(|id| id.map(|id| repository.summary(&id)).transpose());
+        drop(sender.send(newest));
+    });
+    receiver.recv_timeout(limit).ok()?.ok()?
+}
+
 fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option<Summary>, RepositoryError> {
     let Some(newest) = repository.newest()? else { return Ok(None) };
     if marker.knows(&newest.0) {
         return Ok(None);
     }
     let summary = repository.summary(&newest)?;
-    Ok(is_newer(&summary, marker).then_some(summary))
+    Ok(is_newer(&summary, &repository.location(), marker).then_some(summary))
 }
 
-/// Pure: whether `newest` was made elsewhere after this volume last knew what there is.
-pub fn is_newer(newest: &Summary, marker: &Marker) -> bool {
-    !marker.knows(&newest.id.0) && newest.volume_id != marker.volume_id && newest.time > marker.knew_at()
+/// Pure: whether `newest` was made elsewhere after this volume last knew what there is. Leases tell without any
+/// clock; times are asked only where the volume never had a lease.
+pub fn is_newer(newest: &Summary, repository: &str, marker: &Marker) -> bool {
+    if marker.knows(&newest.id.0) || newest.volume_id == marker.volume_id {
+        return false;
+    }
+    match marker.epoch_in(repository) {
+        Some(epoch) => newest.epoch > epoch,
+        None => newest.time > marker.knew_at(),
+    }
 }

@@ -9,12 +9,12 @@ use serde::Serialize;
 use crate::base::fs::sync_file_system;
 use crate::ops::bring::{Brought, bring_archive, bring_back, check_space, finish_commit};
 use crate::ops::error::Refusal;
-use crate::ops::reach::{Offer, ask, pick};
+use crate::ops::reach::{Offer, ask, pick, take_over};
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RestoreRequest};
 use crate::snapshot::selector::Selector;
 use crate::snapshot::summary::Wanted;
-use crate::snapshot::{Entry, Summary};
+use crate::snapshot::{Entry, RelativePath, Summary};
 use crate::volume::{Holder, Inspection, LockKind, Phase, State};
 
 #[derive(Clone, Debug)]
@@ -116,14 +116,20 @@ fn plan(
     };
     if !selector.is_everything() {
         (plan.entries, plan.files, plan.bytes) = (0, 0, 0);
+        let mut missing: Vec<&RelativePath> = selector.named().iter().collect();
         repository.entries(&summary.id, &mut |entry: Entry| {
             if selector.takes(&entry.path) {
                 plan.entries += 1;
                 plan.files += u64::from(matches!(entry.kind, crate::snapshot::Kind::File { .. }));
-                plan.bytes += entry.size();
+                plan.bytes = plan.bytes.saturating_add(entry.size());
+                missing.retain(|path| **path != entry.path);
             }
             std::ops::ControlFlow::Continue(())
         })?;
+        if !missing.is_empty() {
+            let paths = missing.into_iter().map(ToString::to_string).collect();
+            return Err(OpsError::NoSuchPath { snapshot: summary.id.0.clone(), paths });
+        }
     }
     Ok(plan)
 }
@@ -135,6 +141,7 @@ fn into_directory(
     summary: &Summary,
     target: &Path,
 ) -> Result<RestoreOutcome, OpsError> {
+    refuse_live_target(scope, target)?;
     let plan = plan(repository, summary, &options.selector, target, false)?;
     if holds_something(target)? && !options.force {
         return Err(OpsError::refused(Refusal::TargetNotEmpty(target.display().to_string())));
@@ -170,6 +177,30 @@ fn into_directory(
     Ok(RestoreOutcome { plan, brought: Some(brought) })
 }
 
+/// Files in the volume are replaced under its lock and journal only.
+fn refuse_live_target(scope: &Scope, target: &Path) -> Result<(), OpsError> {
+    let real = |path: &Path| real_path(path).map_err(OpsError::io("look at", path));
+    let wanted = real(target)?;
+    for live in [scope.volume.path(), scope.volume.state_dir()] {
+        let live = real(live)?;
+        if wanted.starts_with(&live) || live.starts_with(&wanted) {
+            return Err(OpsError::refused(Refusal::TargetIsLive(target.display().to_string())));
+        }
+    }
+    Ok(())
+}
+
+/// Without links, as far as the path exists.
+fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(real_path(parent)?.join(name))
+        }
+        (found, ..) => found,
+    }
+}
+
 fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Result<RestoreOutcome, OpsError> {
     if let Some(holder) = scope.volume.sidecar_running()? {
         return Err(OpsError::InUse { holder: Holder::describe(Some(&holder)) });
@@ -199,7 +230,7 @@ fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Resu
     if let State::Mismatch { found, expected } = state {
         return Err(OpsError::Mismatch { found, expected });
     }
-    let replaces = look(&state) && !is_started_empty(scope, &state)?;
+    let replaces = look(&state) && scope.holds_data()?;
     if replaces && !options.force {
         return Err(OpsError::refused(Refusal::LiveData));
     }
@@ -214,34 +245,16 @@ fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Resu
     let plan = planned(replaces)?;
     let brought = match source {
         Source::Snapshot(repository, summary) => {
-            if let Err(error) = repository.take_over(&scope.writer(&marker)) {
-                tracing::warn!(%error, "a former writer, if one still runs, is not cut off");
-            }
+            take_over(scope, repository.as_ref(), &mut marker);
             bring_back(scope, repository.as_ref(), summary, &mut marker)?
         }
         Source::Archive(path) => bring_archive(scope, path, &mut marker)?,
     };
-    if marker.distrusted.take().is_some() {
-        // A person chose this snapshot.
-        scope.volume.write_marker(&marker, scope.clock.as_ref())?;
-    }
+    // A person chose this snapshot; what it says about itself is for the next checks.
+    marker.distrusted = None;
+    marker.clean = true;
+    scope.volume.write_marker(&marker, scope.clock.as_ref())?;
     Ok(RestoreOutcome { plan, brought: Some(brought) })
-}
-
-/// Healthy, but nothing on it: a volume that was started empty and never used.
-fn is_started_empty(scope: &Scope, state: &State) -> Result<bool, OpsError> {
-    if !matches!(state, State::Healthy | State::Dirty) {
-        return Ok(false);
-    }
-    let skipped = scope.walk_options().skip_at_root;
-    let path = scope.volume.path();
-    for entry in std::fs::read_dir(path).map_err(OpsError::io("read", path))? {
-        let name = entry.map_err(OpsError::io("read", path))?.file_name();
-        if !skipped.iter().any(|skipped| skipped == name.as_encoded_bytes()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn holds_something(target: &Path) -> Result<bool, OpsError> {

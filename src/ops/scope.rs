@@ -8,10 +8,10 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::ops::OpsError;
-use crate::repository::{BackupRequest, Guard, Repository, RepositoryError, Workers, Writer};
+use crate::repository::{BackupRequest, Epoch, Guard, Repository, RepositoryError, Workers, Writer};
 use crate::snapshot::SnapshotId;
 use crate::tree::{Excludes, WalkOptions};
-use crate::volume::{Holder, LockGuard, LockKind, Marker, Volume};
+use crate::volume::{Holder, Layout, LockGuard, LockKind, Marker, Volume};
 
 #[derive(Clone, Debug)]
 pub struct Scope {
@@ -26,6 +26,26 @@ pub struct Scope {
     pub clock: Arc<dyn Clock>,
     pub progress: Progress,
     pub cancel: Cancel,
+}
+
+/// On which terms one backup is made.
+pub struct Terms<'a> {
+    pub guard: Guard<'a>,
+    pub dry_run: bool,
+    pub epoch: Option<Epoch>,
+    pub take_over: bool,
+}
+
+impl Default for Terms<'_> {
+    fn default() -> Self {
+        Self { guard: &|_, _| Ok(()), dry_run: true, epoch: None, take_over: false }
+    }
+}
+
+impl std::fmt::Debug for Terms<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
 }
 
 /// How the volume is read for a backup.
@@ -51,18 +71,26 @@ impl Default for SourceOptions {
 impl Scope {
     /// Takes the volume's lock and says in the log whom it waits for.
     pub fn lock(&self, kind: LockKind, mode: &str) -> Result<LockGuard, OpsError> {
-        let who = Holder {
-            mode: mode.to_owned(),
-            pod: self.pod.clone(),
-            host: self.host.clone(),
-            since: self.clock.now(),
-        };
+        let who = self.holder(mode);
         let mut told = false;
         Ok(self.volume.lock(kind, &who, self.clock.as_ref(), &mut |holder| {
             if !std::mem::replace(&mut told, true) {
                 tracing::info!(holder = Holder::describe(holder), "waiting for the volume");
             }
         })?)
+    }
+
+    pub fn backup_lock(&self) -> Result<LockGuard, OpsError> {
+        Ok(self.volume.hold_backup_lock(&self.holder("backup"), self.clock.as_ref())?)
+    }
+
+    fn holder(&self, mode: &str) -> Holder {
+        Holder {
+            mode: mode.to_owned(),
+            pod: if self.pod.is_empty() { "a process".to_owned() } else { self.pod.clone() },
+            host: self.host.clone(),
+            since: self.clock.now(),
+        }
     }
 
     pub fn writer(&self, marker: &Marker) -> Writer {
@@ -79,7 +107,11 @@ impl Scope {
 
     /// What a backup of the volume looks like, and what of the volume a snapshot does not hold.
     pub fn walk_options(&self) -> WalkOptions {
-        let mut skip_at_root = vec![b"lost+found".to_vec()];
+        let mut skip_at_root = Vec::new();
+        if self.volume.layout() == Layout::MountPoint {
+            // What mkfs makes in the root of a file system; anywhere else it is data.
+            skip_at_root.push(b"lost+found".to_vec());
+        }
         if let Ok(inside) = self.volume.state_dir().strip_prefix(self.volume.path())
             && let Some(name) = inside.iter().next()
         {
@@ -93,11 +125,27 @@ impl Scope {
         }
     }
 
+    /// Whether there is anything on the volume that a backup would hold, by its first entry.
+    pub fn holds_data(&self) -> Result<bool, OpsError> {
+        let path = self.volume.path();
+        let entries = match std::fs::read_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(OpsError::io("read", path))?,
+        };
+        let skipped = self.walk_options().skip_at_root;
+        for entry in entries {
+            let name = entry.map_err(OpsError::io("read", path))?.file_name();
+            if !skipped.iter().any(|skipped| skipped == name.as_encoded_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub fn with_backup_request<T>(
         &self,
         writer: &Writer,
-        guard: Guard<'_>,
-        dry_run: bool,
+        terms: &Terms<'_>,
         run: impl FnOnce(&BackupRequest<'_>) -> T,
     ) -> T {
         run(&BackupRequest {
@@ -105,11 +153,13 @@ impl Scope {
             walk: self.walk_options(),
             cache: &self.volume.cache_dir(),
             writer,
+            epoch: terms.epoch,
+            take_over: terms.take_over,
             workers: &self.workers,
             fixed_chunks: &self.source.fixed_chunks,
             read_retries: self.source.read_retries,
-            guard,
-            dry_run,
+            guard: terms.guard,
+            dry_run: terms.dry_run,
             clock: &self.clock,
             progress: &self.progress,
             cancel: &self.cancel,
@@ -120,9 +170,7 @@ impl Scope {
     pub fn remember(&self, repository: &dyn Repository, id: &SnapshotId, marker: &Marker) {
         let writer = self.writer(marker);
         let remembered: Result<(), RepositoryError> =
-            self.with_backup_request(&writer, &|_, _| Ok(()), true, |request| {
-                repository.remember(id, request)
-            });
+            self.with_backup_request(&writer, &Terms::default(), |request| repository.remember(id, request));
         if let Err(error) = remembered {
             tracing::warn!(%error, "the next backup will read every file");
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ops::{OpsError, Scope};
-use crate::volume::State;
+use crate::volume::{Inspection, State};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -14,9 +14,13 @@ pub fn run(scope: &Scope, timeout: Duration) -> Result<(), OpsError> {
     let deadline = scope.clock.elapsed() + timeout;
     let mut pause = FIRST_PAUSE;
     loop {
-        let state = scope.volume.inspect()?.state;
+        let Inspection { state, marker, .. } = scope.volume.inspect()?;
+        let trusted = marker.is_some_and(|marker| marker.distrusted.is_none());
         match state {
-            State::Healthy | State::Dirty => return Ok(()),
+            // A sidecar marks the volume dirty for as long as it runs. Whoever holds the volume's lock may be about
+            // to change what is found here.
+            State::Healthy if trusted && is_free(scope)? => return Ok(()),
+            State::Dirty if trusted && scope.volume.sidecar_running()?.is_some() => return Ok(()),
             State::Mismatch { found, expected } => return Err(OpsError::Mismatch { found, expected }),
             _ => {}
         }
@@ -28,4 +32,8 @@ pub fn run(scope: &Scope, timeout: Duration) -> Result<(), OpsError> {
         scope.clock.sleep(pause.min(left));
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+fn is_free(scope: &Scope) -> Result<bool, OpsError> {
+    Ok(scope.volume.sidecar_running()?.is_some() || !scope.volume.is_locked_exclusively()?)
 }

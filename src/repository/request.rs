@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::progress::Progress;
+use crate::repository::Epoch;
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{SnapshotId, Summary};
 use crate::tree::{Excludes, WalkOptions};
@@ -52,6 +53,10 @@ pub struct BackupRequest<'a> {
     /// Where what speeds up the next backup is kept.
     pub cache: &'a Path,
     pub writer: &'a Writer,
+    /// The last lease this volume is known to have had.
+    pub epoch: Option<Epoch>,
+    /// Take the lease even from a volume that took it after this one had it.
+    pub take_over: bool,
     pub workers: &'a Workers,
     /// Files cut at fixed places instead of by content: databases that write in place.
     pub fixed_chunks: &'a Excludes,
@@ -78,6 +83,8 @@ impl fmt::Debug for BackupRequest<'_> {
 pub struct BackupReport {
     /// `None` after a dry run.
     pub snapshot: Option<Summary>,
+    /// The lease it was written under; 0 for a dry run.
+    pub epoch: Epoch,
     pub totals: Totals,
     /// Files whose content was read, and the bytes of it.
     pub files_read: u64,

@@ -102,6 +102,15 @@ impl RelativePath {
         Some(Self(BytesText(self.as_bytes().get(..end).unwrap_or_default().to_vec())))
     }
 
+    /// As [`RelativePath::parent`], without making a path of it.
+    pub fn parent_bytes(&self) -> Option<&[u8]> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.as_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        self.as_bytes().get(..end)
+    }
+
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty())
     }

@@ -121,8 +121,6 @@ impl TryFrom<Row> for Entry {
         let kind = match row.tag {
             Tag::File => {
                 let size = row.size.ok_or_else(|| missing("size"))?;
-                check_layout(size, &row.holes, &row.extents)
-                    .map_err(|why| format!("the file {:?} {why}", row.path))?;
                 let hash = row.hash.ok_or_else(|| missing("hash"))?;
                 Kind::File { size, hash, holes: row.holes, extents: row.extents }
             }
@@ -145,7 +143,7 @@ impl TryFrom<Row> for Entry {
                 }
             }
         };
-        Ok(Self {
+        let entry = Self {
             path: row.path,
             kind,
             mode: row.mode,
@@ -154,7 +152,21 @@ impl TryFrom<Row> for Entry {
             mtime: row.mtime,
             attributes: row.attributes,
             hard_link: row.hard_link,
-        })
+        };
+        entry.check()?;
+        Ok(entry)
+    }
+}
+
+impl Entry {
+    /// Whether holes and extents make up the size; `Err` says why not.
+    pub fn check(&self) -> Result<(), String> {
+        match &self.kind {
+            Kind::File { size, holes, extents, .. } => {
+                check_layout(*size, holes, extents).map_err(|why| format!("the file {:?} {why}", self.path))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Summary {
     #[serde(with = "timestamp::rfc3339")]
     pub time: Timestamp,
     pub volume_id: String,
+    /// Under which lease it was written: the larger, the later, whatever the clocks say.
+    #[serde(default)]
+    pub epoch: u64,
     pub identity: String,
     pub host: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +86,11 @@ impl Wanted {
 }
 
 impl SnapshotId {
+    /// The time in the name, to the millisecond.
+    pub fn time(&self) -> Option<Timestamp> {
+        Timestamp::parse_compact(self.0.split_once('-')?.0)
+    }
+
     fn answers_to(&self, text: &str) -> bool {
         !text.is_empty()
             && (self.0.starts_with(text)
@@ -111,6 +119,7 @@ mod tests {
             id: SnapshotId(id.into()),
             time: Timestamp::new(seconds, 0),
             volume_id: String::new(),
+            epoch: 0,
             identity: String::new(),
             host: String::new(),
             parent: None,

@@ -43,6 +43,18 @@ pub(crate) fn apply(
 ) -> Result<Stat, TreeError> {
     let work = Work { target, entry, root, problems };
     let before = target.stat().map_err(|error| work.error("stat", error))?;
+    apply_after(before, target, entry, root, problems)
+}
+
+/// [`apply`] for whoever has looked at the target just now.
+pub(crate) fn apply_after(
+    before: Stat,
+    target: Target<'_>,
+    entry: &Entry,
+    root: &Root,
+    problems: &Problems,
+) -> Result<Stat, TreeError> {
+    let work = Work { target, entry, root, problems };
     let object = target.object();
     // A default ACL of the directory above would outlive the mode set below.
     work.remove_leftovers(&object)?;

@@ -298,6 +298,8 @@ fn list(
         order.push(Name { prefix, start, length });
     }
     order.sort_unstable_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| a.of(names).cmp(b.of(names))));
+    // A name that is replaced while the directory is read may be listed twice.
+    order.dedup_by(|a, b| a.prefix == b.prefix && a.of(names) == b.of(names));
     result
 }
 

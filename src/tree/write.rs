@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::snapshot::{Entry, Kind, RelativePath};
 use crate::tree::TreeError;
-use crate::tree::apply::{Target, apply, handle_path};
+use crate::tree::apply::{Target, apply, apply_after, handle_path};
 use crate::tree::problems::{Aspect, Problems};
 use crate::tree::remove::remove_tree;
 use crate::tree::root::{LastParent, READ_DIRECTORY, Root, open_name};
@@ -242,11 +242,11 @@ impl FileSink {
     /// all files.
     pub fn finish(self, entry: &Entry) -> Result<(), TreeError> {
         let Shared { root, problems } = &*self.tree;
-        let length = Stat::of(&self.file).map_err(|error| self.error("stat", error))?.size;
-        if length != entry.size() {
+        let before = Stat::of(&self.file).map_err(|error| self.error("stat", error))?;
+        if before.size != entry.size() {
             self.file.set_len(entry.size()).map_err(|error| self.error("set the length of", error))?;
         }
-        apply(Target::Open(self.file.as_fd()), entry, root, problems)?;
+        apply_after(before, Target::Open(self.file.as_fd()), entry, root, problems)?;
         Ok(())
     }
 

@@ -273,7 +273,8 @@ impl Commit<'_> {
                 time: self.clock.now(),
             }),
             ready_since: Some(self.clock.now()),
-            clean: true,
+            // The full checks are due: until they have passed, nobody calls this healthy.
+            clean: false,
             ..self.marker.clone()
         };
         self.volume.advance(&mut next, Phase::Ready, self.clock)?;

@@ -60,6 +60,10 @@ impl Places {
         self.state_dir.join("sidecar.lock")
     }
 
+    pub(crate) fn backup_lock(&self) -> PathBuf {
+        self.state_dir.join("backup.lock")
+    }
+
     pub(crate) fn marker(&self) -> PathBuf {
         self.state_dir.join("marker.json")
     }

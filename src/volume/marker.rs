@@ -38,6 +38,9 @@ pub struct Marker {
     /// When the volume last became ready: a snapshot that another volume made later makes this one stale.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_time")]
     pub ready_since: Option<Timestamp>,
+    /// The last lease this volume had: whoever took a later one in that repository has cut it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<HeldLease>,
     /// The snapshot whose data failed the checks right after it was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distrusted: Option<String>,
@@ -113,6 +116,12 @@ pub enum Origin {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldLease {
+    pub repository: String,
+    pub epoch: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastBackup {
     pub snapshot: String,
     #[serde(with = "timestamp::rfc3339")]
@@ -132,6 +141,7 @@ impl Marker {
             origin: None,
             last_backup: None,
             ready_since: None,
+            lease: None,
             distrusted: None,
             steps_done: BTreeMap::new(),
             clean: true,
@@ -145,6 +155,11 @@ impl Marker {
     pub fn knows(&self, snapshot: &str) -> bool {
         self.last_backup.as_ref().is_some_and(|backup| backup.snapshot == snapshot)
             || matches!(&self.origin, Some(Origin::Snapshot { id, .. }) if id == snapshot)
+    }
+
+    /// The epoch of the last lease this volume had in `repository`.
+    pub fn epoch_in(&self, repository: &str) -> Option<u64> {
+        self.lease.as_ref().filter(|lease| lease.repository == repository).map(|lease| lease.epoch)
     }
 
     /// The last time at which the volume was known to hold the newest data there was.

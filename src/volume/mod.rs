@@ -33,7 +33,7 @@ pub use inspect::{Inspection, State};
 pub use layout::Layout;
 pub use lock::{Holder, LockGuard, LockKind};
 pub use loosen::Loosened;
-pub use marker::{LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
+pub use marker::{HeldLease, LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
 pub use options::{QuarantineOptions, VolumeOptions};
 pub use quarantine::{Note, Quarantined};
 pub use stage::{Begun, Staging};
@@ -130,6 +130,11 @@ impl Volume {
         lock::acquire(&self.places.lock(), kind, who, self.options.lock_wait, clock, on_wait)
     }
 
+    /// Whether somebody is changing the volume at this moment. Looks only.
+    pub fn is_locked_exclusively(&self) -> Result<bool, VolumeError> {
+        Ok(lock::held_by(&self.places.lock())?.is_some())
+    }
+
     /// The sidecar beside this volume, if one runs. Looks only; a sidecar without a name is shown as such.
     pub fn sidecar_running(&self) -> Result<Option<Holder>, VolumeError> {
         let nameless = || Holder {
@@ -144,6 +149,13 @@ impl Volume {
     /// For the life of a sidecar: a second one cannot have it, and a restore into the live path is refused.
     pub fn hold_sidecar_lock(&self, who: &Holder, clock: &dyn Clock) -> Result<LockGuard, VolumeError> {
         let (path, wait) = (self.places.sidecar_lock(), self.options.lock_wait);
+        lock::acquire(&path, LockKind::Exclusive, who, wait, clock, &mut |_| ())
+    }
+
+    /// One backup at a time: two would race for the marker and the cache. Beside the lock of the volume, which
+    /// backups share with other readers.
+    pub fn hold_backup_lock(&self, who: &Holder, clock: &dyn Clock) -> Result<LockGuard, VolumeError> {
+        let (path, wait) = (self.places.backup_lock(), self.options.lock_wait);
         lock::acquire(&path, LockKind::Exclusive, who, wait, clock, &mut |_| ())
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::ops::error::Refusal;
-use crate::volume::{Phase, State};
+use crate::volume::{Phase, RestoreTarget, State};
 
 /// What to do with data of unknown origin while backups exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +51,17 @@ pub struct Facts<'a> {
     pub lost: bool,
     pub seen: Seen,
     pub sidecar: bool,
+    /// Whether there is anything on the volume now.
+    pub holds_data: bool,
     /// The damage was there right after the restore of this, the newest, snapshot.
     pub distrusted: Option<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    /// A state, and nothing else that is known.
+    pub fn of(state: &'a State) -> Self {
+        Self { state, lost: false, seen: Seen::Unasked, sidecar: false, holds_data: false, distrusted: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -143,13 +152,15 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
             (Phase::Staged { target } | Phase::Committing { target, .. }, _) => {
                 FinishCommit { snapshot: target.snapshot.clone() }
             }
+            // In this phase nothing of the volume has been moved: what is there is what was there before. An
+            // archive that somebody named by hand is not to be replaced by a snapshot nobody asked for.
+            (Phase::Restoring { target }, _) if is_archive(target) && facts.holds_data => {
+                refuse(Refusal::HalfRestored { snapshot: target.snapshot.clone() })
+            }
+            (Phase::Restoring { target }, Seen::Snapshots) if is_archive(target) => Restore,
             (Phase::Restoring { target }, Seen::Snapshots) => Resume { snapshot: target.snapshot.clone() },
             // An archive needs no repository.
-            (Phase::Restoring { target }, Seen::Nothing)
-                if policy.archive && target.snapshot.starts_with("archive-") =>
-            {
-                Unpack
-            }
+            (Phase::Restoring { target }, Seen::Nothing) if policy.archive && is_archive(target) => Unpack,
             (Phase::Restoring { target }, Seen::Nothing) => {
                 refuse(Refusal::HalfRestored { snapshot: target.snapshot.clone() })
             }
@@ -188,6 +199,10 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
     }
 }
 
+fn is_archive(target: &RestoreTarget) -> bool {
+    target.snapshot.starts_with("archive-")
+}
+
 fn in_one_line(findings: &[crate::volume::Finding]) -> String {
     let lines: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.check, f.message)).collect();
     lines.join("; ")
@@ -196,12 +211,12 @@ fn in_one_line(findings: &[crate::volume::Finding]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::{Finding, Progress, RestoreTarget};
+    use crate::volume::{Finding, Progress};
 
     const ALL_SEEN: [Seen; 4] = [Seen::Snapshots, Seen::Nothing, Seen::Absent, Seen::OutOfReach];
 
     fn facts(state: &State, seen: Seen) -> Facts<'_> {
-        Facts { state, lost: false, seen, sidecar: false, distrusted: None }
+        Facts { seen, ..Facts::of(state) }
     }
 
     fn code(action: &Action) -> &'static str {
@@ -255,7 +270,7 @@ mod tests {
             ("healthy", ["nothing", "nothing", "nothing", "nothing"]),
             ("dirty", ["nothing", "nothing", "nothing", "nothing"]),
             ("restoring", ["resume", "refuse", "absent", "reach"]),
-            ("unpacking", ["resume", "refuse", "absent", "reach"]),
+            ("unpacking", ["restore", "refuse", "absent", "reach"]),
             ("staged", ["commit", "commit", "commit", "commit"]),
             ("committing", ["commit", "commit", "commit", "commit"]),
             ("corrupt", ["restore", "refuse", "absent", "reach"]),
@@ -357,6 +372,16 @@ mod tests {
         for (seen, expected) in ALL_SEEN.into_iter().zip(["restore", "refuse", "refuse", "reach"]) {
             let action = decide(&Facts { lost: true, ..facts(&State::Empty, seen) }, &permissive);
             assert_eq!(code(&action), expected, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_archive_never_costs_the_data_that_is_there() {
+        let states = states();
+        let (_, unpacking) = states.iter().find(|(name, _)| *name == "unpacking").unwrap();
+        for seen in ALL_SEEN {
+            let action = decide(&Facts { holds_data: true, ..facts(unpacking, seen) }, &Policy::default());
+            assert_eq!(code(&action), "refuse", "{seen:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep
 use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
 use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
-use crate::ops::reach::{Offer, ask, newer_elsewhere, pick};
+use crate::ops::reach::{Offer, ask, newer_elsewhere, newest_within, pick, take_over};
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::summary::Wanted;
@@ -53,6 +53,9 @@ pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError>
     }
     if options.dry_run {
         let seen = look(scope, options)?;
+        if let Action::Fail { why } = seen.action {
+            return Err(failure(scope, why, seen.offer, seen.newer));
+        }
         return Ok(InitReport {
             state: seen.state.name(),
             action: seen.action,
@@ -70,8 +73,7 @@ pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError>
     if let (State::Corrupt(_), Some(repair)) = (&seen.state, &options.repair) {
         repaired = try_repair(scope, options, repair, seen.marker.as_ref());
         if repaired {
-            seen.state = State::Healthy;
-            seen.action = Action::Nothing;
+            seen = look(scope, options)?;
         }
     }
     let state = seen.state.name();
@@ -85,13 +87,14 @@ pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError>
 fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Result<InitReport, OpsError> {
     let Inspection { state, marker, .. } = scope.volume.inspect()?;
     let state = match state {
-        State::Healthy => {
+        // A sidecar marks the volume dirty for as long as it runs.
+        State::Healthy | State::Dirty => {
             let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Quick);
             if outcome.findings.is_empty() { State::Healthy } else { State::Corrupt(outcome.findings) }
         }
         other => other,
     };
-    let facts = Facts { state: &state, lost: false, seen: Seen::Unasked, sidecar: true, distrusted: None };
+    let facts = Facts { sidecar: true, ..Facts::of(&state) };
     match decide(&facts, &options.policy) {
         Action::Nothing => Ok(InitReport {
             state: state.name(),
@@ -117,11 +120,17 @@ struct Look {
 }
 
 fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
-    let Inspection { state, marker, lost } = scope.volume.inspect()?;
+    let Inspection { state, marker, mut lost } = scope.volume.inspect()?;
+    let holds_data = scope.holds_data()?;
     let mut newer = None;
     let state = match state {
+        State::Healthy | State::Dirty if !holds_data && has_stored_data(scope, marker.as_ref(), options) => {
+            lost = true;
+            State::Empty
+        }
         State::Healthy | State::Dirty => {
-            let level = if state == State::Dirty { Level::Full } else { Level::Quick };
+            let suspect = marker.as_ref().is_some_and(|marker| marker.distrusted.is_some());
+            let level = if suspect || state == State::Dirty { Level::Full } else { Level::Quick };
             let outcome = examine(scope, marker.as_ref(), &options.checks, level);
             if outcome.findings.is_empty() {
                 newer =
@@ -145,9 +154,21 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
         Some(Offer::Snapshots(repository)) => distrusted(repository.as_ref(), marker.as_ref())?,
         _ => None,
     };
-    let facts = Facts { state: &state, lost, seen, sidecar: false, distrusted: distrusted.as_deref() };
+    let facts = Facts { lost, seen, holds_data, distrusted: distrusted.as_deref(), ..Facts::of(&state) };
     let action = decide(&facts, &options.policy);
     Ok(Look { state, marker, offer, newer, action })
+}
+
+/// A volume that was started empty and has nothing on it: did it store something meanwhile, and lose it? Its
+/// marker may have missed the last backup.
+fn has_stored_data(scope: &Scope, marker: Option<&Marker>, options: &InitOptions) -> bool {
+    let Some(marker) = marker else { return false };
+    match newest_within(scope, options.stale_timeout) {
+        Some(newest) => {
+            newest.volume_id == marker.volume_id && newest.files > 0 && !marker.knows(&newest.id.0)
+        }
+        None => false,
+    }
 }
 
 /// The newest snapshot, if the volume was already found damaged right after restoring it.
@@ -162,9 +183,14 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
     let clock = scope.clock.as_ref();
     match action {
         Action::Nothing => {
-            if let (State::Dirty, Some(marker)) = (&state, marker) {
-                // The full checks have passed: what the last sidecar left is good.
-                scope.volume.write_marker(&Marker { clean: true, ..marker }, clock)?;
+            if let Some(marker) = marker
+                && (state == State::Dirty || marker.distrusted.is_some())
+            {
+                // The full checks have passed.
+                scope.volume.write_marker(&Marker { clean: true, distrusted: None, ..marker }, clock)?;
+            }
+            if !scope.volume.quarantined()?.is_empty() {
+                sweep(scope);
             }
             Ok(None)
         }
@@ -174,17 +200,21 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
         }
         Action::Restore => {
             let mut marker = marker_or_new(scope, marker)?;
-            let (repository, summary) = newest(scope, offer, newer, &marker)?;
+            let (repository, summary) = newest(scope, offer, newer, &mut marker)?;
             restore(scope, options, repository.as_ref(), &summary, &mut marker).map(Some)
         }
         Action::Resume { snapshot } => {
             let mut marker = marker_or_new(scope, marker)?;
-            let (repository, newest) = newest(scope, offer, None, &marker)?;
+            let (repository, newest) = newest(scope, offer, None, &mut marker)?;
             let begun_from = marker.phase.target().map(|target| target.repository.clone());
             let same =
                 scope.repositories.iter().find(|r| Some(r.location()) == begun_from).unwrap_or(&repository);
             let (repository, summary) = match same.summary(&SnapshotId(snapshot.clone())) {
                 Ok(summary) => (same.clone(), summary),
+                // Nothing has been moved yet: data that is there must not make way for a snapshot nobody chose.
+                Err(RepositoryError::NoSnapshot { .. }) if scope.holds_data()? => {
+                    return Err(OpsError::refused(Refusal::HalfRestored { snapshot }));
+                }
                 Err(RepositoryError::NoSnapshot { .. }) => {
                     tracing::warn!(snapshot, newest = %newest.id, "the snapshot is gone; taking the newest");
                     (repository, newest)
@@ -263,7 +293,7 @@ fn newest(
     scope: &Scope,
     offer: Option<Offer>,
     newer: Option<Summary>,
-    marker: &Marker,
+    marker: &mut Marker,
 ) -> Result<(std::sync::Arc<dyn Repository>, Summary), OpsError> {
     let repository = match offer {
         Some(Offer::Snapshots(repository)) => repository,
@@ -275,14 +305,6 @@ fn newest(
     take_over(scope, repository.as_ref(), marker);
     let summary = pick(repository.as_ref(), &Wanted::Latest)?;
     Ok((repository, summary))
-}
-
-/// A reader without the right to write can still restore; then nobody is cut off, and the log says so.
-fn take_over(scope: &Scope, repository: &dyn Repository, marker: &Marker) {
-    match repository.take_over(&scope.writer(marker)) {
-        Ok(epoch) => tracing::debug!(epoch, "took over the repository"),
-        Err(error) => tracing::warn!(%error, "a former writer, if one still runs, is not cut off"),
-    }
 }
 
 fn restore(
@@ -319,10 +341,10 @@ fn check_restored(scope: &Scope, options: &InitOptions, marker: &mut Marker) -> 
         _ => String::new(),
     };
     let distrusted = (!outcome.findings.is_empty()).then(|| snapshot.clone());
-    if marker.distrusted != distrusted {
-        marker.distrusted.clone_from(&distrusted);
-        scope.volume.write_marker(marker, scope.clock.as_ref())?;
-    }
+    // Until here the marker says dirty: a run that was killed during the checks has them repeated.
+    marker.distrusted.clone_from(&distrusted);
+    marker.clean = distrusted.is_none();
+    scope.volume.write_marker(marker, scope.clock.as_ref())?;
     match distrusted {
         None => Ok(()),
         Some(_) => {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::fs::{TEMPORARY_PREFIX, read_if_present, remove_if_present, temporary_beside};
 use crate::base::hash::Hash;
+use crate::base::sealed;
 use crate::base::timestamp::Timestamp;
 use crate::repository::packed::frame::PackId;
 use crate::repository::packed::segment::SegmentRef;
@@ -31,6 +32,7 @@ pub struct StatRow {
 
 const STAT_MAGIC: &[u8; 8] = b"VKSTAT1\n";
 const STAT_ROW: usize = 24;
+const UPLOADED_FORMAT: u64 = 1;
 
 /// A pack that was uploaded, for a run that comes after a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,7 +85,7 @@ impl Cache {
     }
 
     pub fn note_uploaded(&self, pack: &UploadedPack) {
-        if let Ok(bytes) = serde_json::to_vec(pack) {
+        if let Ok(bytes) = sealed::seal(pack, UPLOADED_FORMAT) {
             self.keep("uploaded", &pack.pack.to_string(), &bytes);
         }
     }
@@ -91,7 +93,7 @@ impl Cache {
     pub fn uploaded(&self) -> Vec<UploadedPack> {
         self.files("uploaded")
             .into_iter()
-            .filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok())
+            .filter_map(|path| sealed::open(&fs::read(path).ok()?, UPLOADED_FORMAT).ok())
             .collect()
     }
 

@@ -45,6 +45,7 @@ impl Document {
             id: id.clone(),
             time: self.time,
             volume_id: self.volume_id.clone(),
+            epoch: self.epoch,
             identity: self.identity.clone(),
             host: self.host.clone(),
             parent: self.parent.clone(),

@@ -1,12 +1,12 @@
 //! Content that need not be stored again: that of this run, of the parent snapshot, and of packs which an
 //! interrupted run left. Bounded: beyond the bound content is stored twice, which costs space only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use crate::base::hash::Hash;
 use crate::repository::packed::cache::{Cache, UploadedPack};
-use crate::repository::packed::frame::{Frame, Piece};
+use crate::repository::packed::frame::{Frame, PackId, Piece};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::{load, pieces};
 use crate::repository::packed::segment::{Segment, SegmentRef};
@@ -49,13 +49,19 @@ impl RunIndex {
 }
 
 impl<'a> Known<'a> {
-    pub fn new(objects: &'a Objects, cache: &'a Cache, parent: &'a [SegmentRef]) -> Self {
+    pub fn new(
+        objects: &'a Objects,
+        cache: &'a Cache,
+        parent: &'a [SegmentRef],
+        packs: &'a HashSet<PackId>,
+    ) -> Self {
         Self {
             run: RwLock::default(),
             parent: ParentIndex {
                 objects,
                 cache,
                 segments: parent,
+                packs,
                 rows: OnceLock::new(),
                 last: Mutex::new(None),
             },
@@ -91,6 +97,8 @@ struct ParentIndex<'a> {
     objects: &'a Objects,
     cache: &'a Cache,
     segments: &'a [SegmentRef],
+    /// Those that are there.
+    packs: &'a HashSet<PackId>,
     rows: OnceLock<Vec<IndexRow>>,
     /// Hits come in runs, as a renamed directory does.
     last: Mutex<Option<(u32, Segment)>>,
@@ -110,10 +118,8 @@ impl ParentIndex<'_> {
     fn find(&self, hash: &Hash) -> Option<Piece> {
         let rows = self.rows.get_or_init(|| self.build());
         let from = rows.partition_point(|row| row.prefix < hash.prefix());
-        rows.iter()
-            .skip(from)
-            .take_while(|row| row.prefix == hash.prefix())
-            .find_map(|row| self.look(row, hash))
+        let mut same = rows.iter().skip(from).take_while(|row| row.prefix == hash.prefix());
+        same.find_map(|row| self.look(row, hash).filter(|piece| self.packs.contains(&piece.frame.pack)))
     }
 
     fn build(&self) -> Vec<IndexRow> {

@@ -23,13 +23,18 @@ pub struct Lease {
     pub since: Timestamp,
 }
 
-pub fn newest(objects: &Objects) -> Result<Option<Lease>, RepositoryError> {
+/// The newest epoch that anybody took.
+fn newest_epoch(objects: &Objects) -> Result<Option<Epoch>, RepositoryError> {
     let mut newest: Option<Epoch> = None;
     objects.store.list(keys::LEASES, &mut |object| {
         newest = newest.max(keys::parse_lease(object.key.as_str()));
         Ok(())
     })?;
-    let Some(epoch) = newest else { return Ok(None) };
+    Ok(newest)
+}
+
+pub fn newest(objects: &Objects) -> Result<Option<Lease>, RepositoryError> {
+    let Some(epoch) = newest_epoch(objects)? else { return Ok(None) };
     let key = keys::lease(epoch)?;
     let bytes = objects.needed(&key, objects.store.get(&key))?;
     let lease: Lease = objects.open_sealed(&key, &bytes, FORMAT)?;
@@ -43,7 +48,7 @@ pub fn newest(objects: &Objects) -> Result<Option<Lease>, RepositoryError> {
 /// A new epoch, whoever has the present one.
 pub fn take(objects: &Objects, writer: &Writer, now: Timestamp) -> Result<Epoch, RepositoryError> {
     for _ in 0..CLAIMS {
-        let epoch = newest(objects)?.map_or(0, |lease| lease.epoch) + 1;
+        let epoch = newest_epoch(objects)?.unwrap_or(0).saturating_add(1);
         let lease =
             Lease { epoch, volume_id: writer.volume_id.clone(), host: writer.host.clone(), since: now };
         let bytes =
@@ -56,23 +61,50 @@ pub fn take(objects: &Objects, writer: &Writer, now: Timestamp) -> Result<Epoch,
 }
 
 /// The present epoch if it is this volume's own, else a new one. Runs on one volume exclude each other by its
-/// lock, so they may share an epoch.
-pub fn join_or_take(objects: &Objects, writer: &Writer, now: Timestamp) -> Result<Epoch, RepositoryError> {
-    match newest(objects)? {
-        Some(lease) if lease.volume_id == writer.volume_id => Ok(lease.epoch),
-        _ => take(objects, writer, now),
+/// locks, so they may share an epoch. `held` is the last epoch that this volume is known to have had: whoever took
+/// a later one has cut it off, unless `over` says that a person wants it back.
+pub fn join_or_take(
+    objects: &Objects,
+    writer: &Writer,
+    held: Option<Epoch>,
+    over: bool,
+    now: Timestamp,
+) -> Result<Epoch, RepositoryError> {
+    match newest(objects) {
+        Ok(Some(lease)) if lease.volume_id == writer.volume_id => Ok(lease.epoch),
+        Ok(Some(lease)) if held.is_some_and(|held| held < lease.epoch) && !over => {
+            Err(fenced(objects, &lease))
+        }
+        Ok(_) => take(objects, writer, now),
+        // Its number is all that counts, and that is in its name.
+        Err(error) if error.is_damage() => {
+            tracing::warn!(%error, "taking a new lease");
+            take(objects, writer, now)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// Fails when somebody took a newer epoch: a writer that was cut off must not commit what nobody will see.
 pub fn recheck(objects: &Objects, epoch: Epoch) -> Result<(), RepositoryError> {
-    match newest(objects)? {
-        Some(lease) if lease.epoch > epoch => Err(RepositoryError::Fenced {
-            location: objects.location(),
-            by: format!("volume {} on {}", lease.volume_id, lease.host),
-            epoch: lease.epoch,
-        }),
+    match newest_epoch(objects)? {
+        Some(later) if later > epoch => match newest(objects) {
+            Ok(Some(lease)) => Err(fenced(objects, &lease)),
+            // Whoever it was: the number alone decides.
+            _ => {
+                let by = "an unknown volume".to_owned();
+                Err(RepositoryError::Fenced { location: objects.location(), by, epoch: later })
+            }
+        },
         Some(_) => Ok(()),
         None => Err(objects.damaged(keys::LEASES, "the lease of this run is gone")),
+    }
+}
+
+fn fenced(objects: &Objects, lease: &Lease) -> RepositoryError {
+    RepositoryError::Fenced {
+        location: objects.location(),
+        by: format!("volume {} on {}", lease.volume_id, lease.host),
+        epoch: lease.epoch,
     }
 }

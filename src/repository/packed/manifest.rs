@@ -30,9 +30,11 @@ pub struct Slot {
 pub struct ManifestWriter<'a> {
     objects: &'a Objects,
     cache: &'a Cache,
-    /// The parent's segments: an equal one is not stored again.
     parent: &'a [SegmentRef],
-    parent_ids: HashSet<Hash>,
+    /// The segments that the repository holds: an equal one is not stored again.
+    present: &'a HashSet<Hash>,
+    /// The directories above the last entry: an entry without its directory could not be restored.
+    above: Vec<RelativePath>,
     store: bool,
     /// The last one is being filled; those before wait for content.
     open: VecDeque<OpenSegment>,
@@ -65,12 +67,19 @@ enum Verbatim {
 }
 
 impl<'a> ManifestWriter<'a> {
-    pub fn new(objects: &'a Objects, cache: &'a Cache, parent: &'a [SegmentRef], store: bool) -> Self {
+    pub fn new(
+        objects: &'a Objects,
+        cache: &'a Cache,
+        parent: &'a [SegmentRef],
+        present: &'a HashSet<Hash>,
+        store: bool,
+    ) -> Self {
         Self {
             objects,
             cache,
             parent,
-            parent_ids: parent.iter().map(|segment| segment.id).collect(),
+            present,
+            above: Vec::new(),
             store,
             open: VecDeque::from([OpenSegment::default()]),
             first: 0,
@@ -110,7 +119,7 @@ impl<'a> ManifestWriter<'a> {
     pub fn push_pending(&mut self, path: &RelativePath) -> Result<Slot, RepositoryError> {
         let placeholder = Entry {
             path: path.clone(),
-            kind: Kind::Directory,
+            kind: Kind::Fifo,
             mode: 0,
             uid: 0,
             gid: 0,
@@ -164,6 +173,7 @@ impl<'a> ManifestWriter<'a> {
     }
 
     fn push(&mut self, entry: Entry, stat: StatRow) -> Result<Slot, RepositoryError> {
+        self.check_above(&entry)?;
         let cuts = is_cut(&entry.path);
         let number = self.first + self.open.len() as u64 - 1;
         let segment = self.last();
@@ -176,6 +186,22 @@ impl<'a> ManifestWriter<'a> {
             self.write_complete()?;
         }
         Ok(slot)
+    }
+
+    fn check_above(&mut self, entry: &Entry) -> Result<(), RepositoryError> {
+        while self.above.last().is_some_and(|directory| !entry.path.starts_with(directory)) {
+            self.above.pop();
+        }
+        if self.above.last().map(RelativePath::as_bytes) != entry.path.parent_bytes() {
+            return Err(RepositoryError::Worker(format!(
+                "the entry {} came without its directory",
+                entry.path
+            )));
+        }
+        if entry.is_directory() {
+            self.above.push(entry.path.clone());
+        }
+        Ok(())
     }
 
     fn last(&mut self) -> &mut OpenSegment {
@@ -205,6 +231,7 @@ impl<'a> ManifestWriter<'a> {
         if let Verbatim::Of(number) = segment.verbatim
             && let Some(same) = self.parent.get(number)
             && same.entries == segment.entries.len() as u64
+            && self.present.contains(&same.id)
         {
             self.done.push(same.clone());
             return Ok(());
@@ -213,6 +240,9 @@ impl<'a> ManifestWriter<'a> {
         if segment.entries.is_empty() {
             return Ok(());
         }
+        segment
+            .check()
+            .map_err(|why| RepositoryError::Worker(format!("a manifest nobody could read: {why}")))?;
         let lines = segment.to_lines().map_err(|error| RepositoryError::Worker(error.to_string()))?;
         let reference = SegmentRef {
             id: Hash::of(&lines),
@@ -222,7 +252,7 @@ impl<'a> ManifestWriter<'a> {
         // Freed before the encoder needs its own room.
         drop(segment);
         if self.store {
-            if !self.parent_ids.contains(&reference.id) {
+            if !self.present.contains(&reference.id) {
                 self.stored_bytes += self.objects.put_segment(&lines)?.1;
             }
             if self.cache.segment(&reference).is_none() {

@@ -84,7 +84,10 @@ impl Packed {
         if self.store.presence()? == store::Presence::Absent {
             return Err(absent());
         }
-        let descriptor = descriptor::read(&self.store)?.ok_or_else(absent)?;
+        let descriptor = match descriptor::read(&self.store)? {
+            Some(descriptor) => descriptor,
+            None => return Err(self.without_descriptor()?.unwrap_or_else(absent)),
+        };
         let codec = descriptor.codec;
         if codec != self.options.codec {
             tracing::debug!(codec = codec.name(), "the repository keeps the codec it was made with");
@@ -96,6 +99,25 @@ impl Packed {
             level: level.unwrap_or_else(|| codec.default_level()),
         };
         Ok((descriptor, objects))
+    }
+}
+
+impl Packed {
+    /// A place with snapshots and no descriptor is a damaged repository, not an absent one: a new descriptor
+    /// would make all of them unreadable.
+    fn without_descriptor(&self) -> Result<Option<RepositoryError>, RepositoryError> {
+        let mut found = 0u64;
+        for prefix in [keys::SNAPSHOTS, keys::SEGMENTS, keys::PACKS] {
+            self.store.list(prefix, &mut |_| {
+                found += 1;
+                Ok(())
+            })?;
+        }
+        Ok((found > 0).then(|| RepositoryError::Damaged {
+            location: self.store.location(),
+            object: keys::DESCRIPTOR.to_owned(),
+            reason: "it is missing, and the objects of a repository are there".to_owned(),
+        }))
     }
 }
 
@@ -117,9 +139,10 @@ impl Repository for Packed {
 
     fn create(&self, identity: &str) -> Result<(), RepositoryError> {
         self.store.create()?;
-        let descriptor = match descriptor::read(&self.store)? {
-            Some(descriptor) => descriptor,
-            None => descriptor::create(&self.store, identity, self.options.codec, backup::chunker())?,
+        let descriptor = match (descriptor::read(&self.store)?, self.without_descriptor()?) {
+            (Some(descriptor), _) => descriptor,
+            (None, Some(damaged)) => return Err(damaged),
+            (None, None) => descriptor::create(&self.store, identity, self.options.codec, backup::chunker())?,
         };
         if descriptor.identity == identity {
             return Ok(());

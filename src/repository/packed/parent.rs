@@ -1,11 +1,12 @@
 //! The manifest of an earlier snapshot, read segment by segment in walk order: from the local cache where it
 //! is whole, else from the store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::repository::RepositoryError;
 use crate::repository::packed::cache::{Cache, StatRow};
-use crate::repository::packed::frame::{Frame, Piece};
+use crate::repository::packed::frame::{Frame, PackId, Piece};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::{Segment, SegmentRef};
 use crate::snapshot::{Entry, Extent, RelativePath};
@@ -47,6 +48,8 @@ pub struct ParentReader<'a> {
     objects: &'a Objects,
     cache: &'a Cache,
     segments: &'a [SegmentRef],
+    /// Those that are there: content in any other is as good as changed.
+    packs: &'a HashSet<PackId>,
     next: usize,
     entries: std::iter::Enumerate<std::vec::IntoIter<Entry>>,
     waiting: Option<(usize, Entry)>,
@@ -55,11 +58,17 @@ pub struct ParentReader<'a> {
 }
 
 impl<'a> ParentReader<'a> {
-    pub fn new(objects: &'a Objects, cache: &'a Cache, segments: &'a [SegmentRef]) -> Self {
+    pub fn new(
+        objects: &'a Objects,
+        cache: &'a Cache,
+        segments: &'a [SegmentRef],
+        packs: &'a HashSet<PackId>,
+    ) -> Self {
         Self {
             objects,
             cache,
             segments,
+            packs,
             next: 0,
             entries: Vec::new().into_iter().enumerate(),
             waiting: None,
@@ -83,6 +92,12 @@ impl<'a> ParentReader<'a> {
                     return Ok(None);
                 }
                 std::cmp::Ordering::Equal => {
+                    let stored = entry.extents().iter().all(|extent| {
+                        self.frames.get(extent.frame as usize).is_some_and(|f| self.packs.contains(&f.pack))
+                    });
+                    if !stored {
+                        return Ok(None);
+                    }
                     let stat = self.stats.as_ref().and_then(|rows| rows.get(position)).copied();
                     let place = Place { segment: self.next - 1, position };
                     return Ok(Some(Former { entry, stat, place }));
@@ -98,8 +113,15 @@ impl<'a> ParentReader<'a> {
 
     fn advance(&mut self) -> Result<bool, RepositoryError> {
         let Some(reference) = self.segments.get(self.next) else { return Ok(false) };
-        let segment = load(self.objects, self.cache, reference)?;
         self.next += 1;
+        let segment = match load(self.objects, self.cache, reference) {
+            Err(error) if error.is_damage() => {
+                // Its files count as new: they are read and stored again, which is what they need.
+                tracing::warn!(%error, "a part of the last snapshot cannot be used");
+                Segment::default()
+            }
+            other => other?,
+        };
         self.stats = self.cache.stats(reference);
         self.frames = Arc::new(segment.frames);
         self.entries = segment.entries.into_iter().enumerate();

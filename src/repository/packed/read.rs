@@ -27,7 +27,8 @@ pub(super) fn run(
     for reference in &document.segments {
         let segment = parent::load(&objects, &Cache::default(), reference)?;
         for entry in &segment.entries {
-            if !selector.takes(&entry.path) && !(entry.is_directory() && selector.leads(&entry.path)) {
+            let on_the_way = entry.is_directory() && selector.leads(&entry.path);
+            if !on_the_way && !selector.takes(&entry.path) {
                 continue;
             }
             let mut content = Content::new(&objects, &segment, entry, &mut last);
@@ -40,6 +41,9 @@ pub(super) fn run(
     Ok(())
 }
 
+/// A decoded frame, and from where to where it is still to be read.
+type Open = (Arc<Vec<u8>>, usize, usize);
+
 /// The bytes of one file, holes as zeros. Its own errors are kept, because `io::Error` would hide their kind.
 struct Content<'a> {
     objects: &'a Objects,
@@ -48,7 +52,7 @@ struct Content<'a> {
     data: std::vec::IntoIter<(u64, u64)>,
     /// The run of data that is being read: where it is and how much is left.
     run: Option<(u64, u64)>,
-    extent: Option<(Arc<Vec<u8>>, usize, usize)>,
+    extent: Option<Open>,
     last: &'a mut Option<(Frame, Arc<Vec<u8>>)>,
     position: u64,
     size: u64,
@@ -109,7 +113,7 @@ impl<'a> Content<'a> {
         Ok(count)
     }
 
-    fn next_extent(&mut self) -> Result<Option<(Arc<Vec<u8>>, usize, usize)>, RepositoryError> {
+    fn next_extent(&mut self) -> Result<Option<Open>, RepositoryError> {
         let Some(extent) = self.extents.next() else { return Ok(None) };
         let Some(frame) = self.frames.get(extent.frame as usize) else { return Ok(None) };
         let bytes = match self.last.as_ref() {

@@ -82,24 +82,44 @@ impl Segment {
             header.frames.iter().map(|row| frame(&header.packs, *row)).collect::<Result<Vec<_>, _>>()?;
         let mut entries: Vec<Entry> = Vec::with_capacity(lines.len() / 256);
         for row in rows {
-            let entry: Entry = serde_json::from_slice(row).map_err(|error| error.to_string())?;
-            check_extents(&entry, &frames)?;
-            if entries.last().is_some_and(|last| last.path >= entry.path) {
-                return Err(format!("the entry {:?} is out of order", entry.path));
-            }
-            entries.push(entry);
+            entries.push(serde_json::from_slice(row).map_err(|error| error.to_string())?);
         }
-        Ok(Self { frames, entries })
+        let segment = Self { frames, entries };
+        segment.check()?;
+        Ok(segment)
+    }
+
+    /// What a reader insists on. A writer asks as well, before it stores: a segment that nobody can read would
+    /// make the newest snapshot worthless.
+    pub fn check(&self) -> Result<(), String> {
+        for frame in &self.frames {
+            check_frame(frame)?;
+        }
+        for (entry, next) in self.entries.iter().zip(self.entries.iter().skip(1)) {
+            if next.path <= entry.path {
+                return Err(format!("the entry {:?} is out of order", next.path));
+            }
+        }
+        for entry in &self.entries {
+            entry.check()?;
+            check_extents(entry, &self.frames)?;
+        }
+        Ok(())
     }
 }
 
 fn frame(packs: &[PackId], row: (u32, u64, u32, u32, Hash)) -> Result<Frame, String> {
     let (pack, offset, stored, plain, hash) = row;
     let pack = *packs.get(pack as usize).ok_or("a frame names a pack that is not listed")?;
-    if plain > LONGEST_FRAME || stored > LONGEST_FRAME + (1 << 20) {
-        return Err(format!("a frame of pack {pack} has an impossible length"));
-    }
     Ok(Frame { pack, offset, stored, plain, hash })
+}
+
+fn check_frame(frame: &Frame) -> Result<(), String> {
+    let longest_end = u64::MAX >> 8;
+    if frame.plain > LONGEST_FRAME || frame.stored > LONGEST_FRAME + (1 << 20) || frame.end() > longest_end {
+        return Err(format!("a frame of pack {} has an impossible place or length", frame.pack));
+    }
+    Ok(())
 }
 
 fn check_extents(entry: &Entry, frames: &[Frame]) -> Result<(), String> {

@@ -16,15 +16,15 @@ use crate::snapshot::RelativePath;
 
 /// For commands and quick looks.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Reading a whole database takes its time.
-const DEFAULT_SQLITE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Reading a whole database, or all files, takes its time.
+const DEFAULT_READING_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One check, as it is configured: `{exists: PG_VERSION}`, `{command: [verify, /data], timeout: 30s}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "CheckFields", into = "CheckFields")]
 pub struct CheckSpec {
     pub kind: CheckKind,
-    /// `None`: `both`, and for a command `full`, since the start of a healthy volume is a matter of
+    /// `None`: `both`, and for a command and the manifest `full`, since the start of a healthy volume is a matter of
     /// milliseconds.
     pub level: Option<LevelFilter>,
     pub timeout: Option<Duration>,
@@ -130,7 +130,7 @@ impl CheckSpec {
 
     pub fn is_due(&self, level: Level) -> bool {
         let default = match self.kind {
-            CheckKind::Command { .. } => LevelFilter::Full,
+            CheckKind::Command { .. } | CheckKind::Manifest => LevelFilter::Full,
             _ => LevelFilter::Both,
         };
         match self.level.unwrap_or(default) {
@@ -142,7 +142,7 @@ impl CheckSpec {
 
     pub fn time_limit(&self) -> Duration {
         let default = match self.kind {
-            CheckKind::Sqlite(_) => DEFAULT_SQLITE_TIMEOUT,
+            CheckKind::Sqlite(_) | CheckKind::Manifest => DEFAULT_READING_TIMEOUT,
             _ => DEFAULT_TIMEOUT,
         };
         self.timeout.unwrap_or(default)
@@ -172,7 +172,7 @@ struct CheckFields {
     /// `true`: sizes and hashes against the last snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manifest: Option<bool>,
-    /// When it is run (default: both; a command: full).
+    /// When it is run (default: both; a command and the manifest: full).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     level: Option<LevelFilter>,
     /// After this time the check is given up as undecided.
@@ -283,7 +283,8 @@ mod tests {
     fn each_verdict_has_its_place_and_the_manifest_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), "x").unwrap();
-        let checks = ["{exists: file}", "{exists: gone}", "{exists: file/below}", "{manifest: true}"];
+        let checks =
+            ["{exists: file}", "{exists: gone}", "{exists: file/below}", "{manifest: true, level: both}"];
         let checks = checks.map(|text| parse(text).unwrap());
         let outcome = run(dir.path(), &checks, Level::Quick);
         assert_eq!(outcome.findings.len(), 1);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
@@ -23,6 +24,8 @@ use crate::tree::{EntryReader, FileKind, Found, Root, Stat};
 
 /// Files up to this size are bundled; larger ones are cut into chunks.
 pub const SMALL: u64 = 128 << 10;
+/// A bundle is put together by the sizes that the walk saw; files that grew meanwhile stop here.
+const FULL_BUNDLE: usize = 4 << 20;
 
 pub enum Job {
     Bundle(Vec<SmallFile>, Sender<Result<Bundle, RepositoryError>>),
@@ -89,6 +92,7 @@ pub struct Shared<'a> {
     pub known: &'a Known<'a>,
     pub clock: &'a Arc<dyn Clock>,
     pub read_retries: u32,
+    pub cancel: &'a Cancel,
     pub files_read: AtomicU64,
     pub bytes_read: AtomicU64,
 }
@@ -124,6 +128,10 @@ fn bundle(
     for file in files {
         let start = plain.len();
         let outcome = match read_small(shared, reader, &file, &mut plain) {
+            _ if start >= FULL_BUNDLE => {
+                plain.truncate(start);
+                Outcome::Large
+            }
             Err(refused) => {
                 plain.truncate(start);
                 refused

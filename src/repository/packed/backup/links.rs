@@ -7,7 +7,7 @@ use crate::repository::packed::cache::StatRow;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::manifest::Slot;
 use crate::snapshot::{Entry, RelativePath};
-use crate::tree::Stat;
+use crate::tree::{Found, Stat};
 
 #[derive(Debug, Default)]
 pub struct Links {
@@ -22,7 +22,7 @@ struct Group {
     /// Members not seen yet, by the link count; links outside the volume are never seen.
     left: u32,
     content: Option<Content>,
-    waiting: Vec<(Slot, RelativePath)>,
+    waiting: Vec<(Slot, Found)>,
 }
 
 /// The first member's entry and where its content lies.
@@ -67,9 +67,9 @@ impl Links {
         self.readers.insert(slot, stat.identity());
     }
 
-    pub fn wait(&mut self, stat: &Stat, slot: Slot, path: &RelativePath) {
-        if let Some(group) = self.groups.get_mut(&stat.identity()) {
-            group.waiting.push((slot, path.clone()));
+    pub fn wait(&mut self, slot: Slot, found: Found) {
+        if let Some(group) = self.groups.get_mut(&found.stat.identity()) {
+            group.waiting.push((slot, found));
         }
     }
 
@@ -80,25 +80,51 @@ impl Links {
         }
     }
 
-    /// The file of `slot` was read, or could not be. Returns the members that waited for it, with the path of
-    /// the first.
-    pub fn settle(
-        &mut self,
-        slot: Slot,
-        content: Option<&Content>,
-    ) -> Vec<(Slot, RelativePath, RelativePath)> {
-        let Some(inode) = self.readers.remove(&slot) else { return Vec::new() };
-        let Some(group) = self.groups.get_mut(&inode) else { return Vec::new() };
-        let first = group.first.clone();
-        let waiting = group.waiting.drain(..).map(|(slot, path)| (slot, path, first.clone())).collect();
-        match content {
-            // The next member will be tried as a first one.
-            None => drop(self.groups.remove(&inode)),
-            Some(_) if group.left == 0 => drop(self.groups.remove(&inode)),
-            Some(content) => group.content = Some(content.clone()),
+    /// The file of `slot` was read, or could not be. What was read may be another file than the group's: its
+    /// name was given to a new one meanwhile.
+    pub fn settle(&mut self, slot: Slot, content: Option<&Content>) -> Settled {
+        let Some(inode) = self.readers.remove(&slot) else { return Settled::Alone };
+        let Some(group) = self.groups.get_mut(&inode) else { return Settled::Alone };
+        let mut waiting = std::mem::take(&mut group.waiting);
+        match content.filter(|content| content.stat.inode == inode.1) {
+            Some(content) => {
+                let first = group.first.clone();
+                if group.left == 0 {
+                    self.groups.remove(&inode);
+                } else {
+                    group.content = Some(content.clone());
+                }
+                Settled::Linked { first, waiting }
+            }
+            None if waiting.is_empty() => {
+                // The next member will be tried as a first one.
+                self.groups.remove(&inode);
+                Settled::Alone
+            }
+            None => {
+                let (slot, found) = waiting.remove(0);
+                group.first.clone_from(&found.path);
+                group.waiting = waiting;
+                self.readers.insert(slot, inode);
+                Settled::Next { slot, found: Box::new(found) }
+            }
         }
-        waiting
     }
+}
+
+/// What follows for the members that waited.
+#[derive(Debug)]
+pub enum Settled {
+    Alone,
+    Linked {
+        first: RelativePath,
+        waiting: Vec<(Slot, Found)>,
+    },
+    /// This one takes the first one's place and has to be read.
+    Next {
+        slot: Slot,
+        found: Box<Found>,
+    },
 }
 
 /// The entry of a later member.

@@ -8,6 +8,7 @@ mod pipeline;
 mod settle;
 mod upload;
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
+use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
 use crate::repository::packed::Packed;
 use crate::repository::packed::backup::job::{SMALL, Shared, SmallFile, work};
@@ -24,13 +26,15 @@ use crate::repository::packed::backup::pipeline::Pipeline;
 use crate::repository::packed::backup::upload::{Packer, UPLOADERS, pack_target, upload};
 use crate::repository::packed::cache::{Cache, StatRow};
 use crate::repository::packed::document::{self, Document};
+use crate::repository::packed::frame::{PackId, Piece};
 use crate::repository::packed::known::Known;
 use crate::repository::packed::manifest::ManifestWriter;
+use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::{Former, ParentReader, pieces};
 use crate::repository::packed::segment::SegmentRef;
 use crate::repository::packed::{keys, lease};
 use crate::repository::{BackupReport, BackupRequest, RepositoryError, Totals};
-use crate::snapshot::{Entry, Kind, RelativePath, Summary};
+use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
 use crate::tree::holes::may_have_holes;
 use crate::tree::{EntryReader, FileKind, Found, Root, Walk};
 
@@ -78,19 +82,22 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     }
     let epoch = match request.dry_run {
         true => 0,
-        false => lease::join_or_take(&objects, request.writer, request.clock.now())?,
+        false => {
+            let now = request.clock.now();
+            lease::join_or_take(&objects, request.writer, request.epoch, request.take_over, now)?
+        }
     };
     let cache = Cache::open(Some(request.cache), &descriptor.id);
-    let parent_id = document::names(&objects)?.pop();
-    let parent = match &parent_id {
-        Some(id) => Some(document::read(&objects, &descriptor.id, id)?),
-        None => None,
-    };
-    let parent_summary = parent.as_ref().zip(parent_id.as_ref()).map(|(document, id)| document.summary(id));
-    let parent_segments = parent.as_ref().map(|document| document.segments.as_slice()).unwrap_or_default();
+    let names = document::names(&objects)?;
+    let parent = newest_readable(&objects, &descriptor.id, &names)?;
+    let parent_summary = parent.as_ref().map(|(id, document)| document.summary(id));
+    let parent_id = parent_summary.as_ref().map(|summary| summary.id.clone());
+    let parent_segments =
+        parent.as_ref().map(|(_, document)| document.segments.as_slice()).unwrap_or_default();
+    let stored = StoredObjects::list(&objects)?;
 
     let mut problems = Problems::default();
-    let known = Known::new(&objects, &cache, parent_segments);
+    let known = Known::new(&objects, &cache, parent_segments, &stored.packs);
     for pack in cache.uploaded() {
         // A pack that was swept meanwhile must not be referred to.
         if objects.store.size(&keys::pack(pack.pack)?).is_ok_and(|size| size == pack.size) {
@@ -104,12 +111,14 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         known: &known,
         clock: request.clock,
         read_retries: request.read_retries,
+        cancel: request.cancel,
         files_read: AtomicU64::new(0),
         bytes_read: AtomicU64::new(0),
     };
-    let made = walk_and_store(request, &shared, &cache, parent_segments, &mut problems)?;
+    let made = walk_and_store(request, &shared, &cache, parent_segments, &stored, &mut problems)?;
     let mut report = BackupReport {
         snapshot: None,
+        epoch,
         totals: made.totals,
         files_read: made.files_read,
         bytes_read: made.bytes_read,
@@ -124,9 +133,9 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     }
     let document = Document {
         format: document::THIS_FORMAT,
-        repository: descriptor.id.clone(),
+        repository: descriptor.id,
         epoch,
-        time: later_than(parent_summary.as_ref(), request.clock.now()),
+        time: later_than(names.last(), request.clock.now()),
         volume_id: request.writer.volume_id.clone(),
         identity: request.writer.identity.clone(),
         host: request.writer.host.clone(),
@@ -151,12 +160,51 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     Ok(report)
 }
 
-/// A clock that was set back must not make the new snapshot look older than its parent.
-fn later_than(parent: Option<&Summary>, now: Timestamp) -> Timestamp {
+/// The objects that are there when the run begins. What an earlier manifest names and somebody removed is stored
+/// anew, so that a backup never rests on something that is gone.
+struct StoredObjects {
+    packs: HashSet<PackId>,
+    segments: HashSet<Hash>,
+}
+
+impl StoredObjects {
+    fn list(objects: &Objects) -> Result<Self, RepositoryError> {
+        let mut stored = Self { packs: HashSet::new(), segments: HashSet::new() };
+        objects.store.list(keys::PACKS, &mut |object| {
+            stored.packs.extend(PackId::parse(object.key.name()));
+            Ok(())
+        })?;
+        objects.store.list(keys::SEGMENTS, &mut |object| {
+            stored.segments.extend(Hash::from_hex(object.key.name()));
+            Ok(())
+        })?;
+        Ok(stored)
+    }
+}
+
+/// The newest snapshot that can be read. A damaged one must not stop all backups after it.
+fn newest_readable(
+    objects: &Objects,
+    repository: &str,
+    names: &[SnapshotId],
+) -> Result<Option<(SnapshotId, Document)>, RepositoryError> {
+    for id in names.iter().rev() {
+        match document::read(objects, repository, id) {
+            Ok(document) => return Ok(Some((id.clone(), document))),
+            Err(error) if error.is_damage() => tracing::warn!(%error, "backing up without this snapshot"),
+            Err(RepositoryError::NoSnapshot { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// A clock that was set back must not make the new snapshot look older than the newest one, whole or not.
+fn later_than(newest: Option<&SnapshotId>, now: Timestamp) -> Timestamp {
     // Names and files hold whole milliseconds.
     let now = Timestamp::new(now.seconds, now.nanoseconds / 1_000_000 * 1_000_000);
-    match parent {
-        Some(parent) => now.max(parent.time.plus(Duration::from_millis(1))),
+    match newest.and_then(SnapshotId::time) {
+        Some(newest) => now.max(newest.plus(Duration::from_millis(1))),
         None => now,
     }
 }
@@ -166,6 +214,7 @@ fn walk_and_store(
     shared: &Shared<'_>,
     cache: &Cache,
     parent: &[SegmentRef],
+    stored: &StoredObjects,
     problems: &mut Problems,
 ) -> Result<Made, RepositoryError> {
     let threads = request.workers.threads.max(1);
@@ -185,12 +234,13 @@ fn walk_and_store(
         }
         // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
         drop((jobs, packs));
-        let manifest = ManifestWriter::new(shared.objects, cache, parent, store);
+        let manifest = ManifestWriter::new(shared.objects, cache, parent, &stored.segments, store);
         let packer = Packer::new(shared.objects, pack_target(request.workers.memory), pack_sender);
         // Plain and compressed bytes of what is under way; the packs take twice a quarter.
         let limit = request.workers.memory / 8;
         let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
-        merge(request, shared, cache, parent, &mut pipeline)?;
+        let former = ParentReader::new(shared.objects, cache, parent, &stored.packs);
+        merge(request, shared, former, &mut pipeline)?;
         pipeline.finish()?;
         let Pipeline { manifest, packer, totals, .. } = pipeline;
         let (added_bytes, stored_bytes) = (packer.added_bytes, packer.stored_bytes);
@@ -218,16 +268,15 @@ fn walk_and_store(
 fn merge(
     request: &BackupRequest<'_>,
     shared: &Shared<'_>,
-    cache: &Cache,
-    parent: &[SegmentRef],
+    mut former: ParentReader<'_>,
     pipeline: &mut Pipeline<'_, '_>,
 ) -> Result<(), RepositoryError> {
-    let mut former = ParentReader::new(shared.objects, cache, parent);
     let mut reader = EntryReader::new(shared.root);
     for found in Walk::new(shared.root, request.walk.clone()) {
         if request.cancel.is_cancelled() {
             return Err(RepositoryError::Cancelled);
         }
+        pipeline.keep_up()?;
         let found = match found {
             Ok(found) => found,
             // Without the root there is nothing to back up, and "nothing" must not become a snapshot.
@@ -243,6 +292,9 @@ fn merge(
                 path: request.root.to_owned(),
                 source: std::io::ErrorKind::NotADirectory.into(),
             });
+        }
+        if found.mount_point {
+            tracing::warn!(path = %found.path, "another file system is mounted here; its content is left out");
         }
         request.progress.add(1, found.stat.size * u64::from(found.stat.kind == FileKind::File));
         let before = former.find(&found.path)?;
@@ -299,11 +351,30 @@ fn other(
             pipeline.count(&entry);
             pipeline.manifest.push_changed(entry, stat)
         }
-        Err(error) if error.is_missing() => Ok(()),
+        Err(error) if found.stat.is_directory() => {
+            // What is below it comes all the same, and an entry without its directory could not be restored.
+            pipeline.problems.add(&found.path, &format!("its attributes are left out: {error}"));
+            let entry = bare_directory(found);
+            pipeline.count(&entry);
+            pipeline.manifest.push_changed(entry, StatRow::default())
+        }
         Err(error) => {
             pipeline.problems.add(&found.path, &error.to_string());
             Ok(())
         }
+    }
+}
+
+fn bare_directory(found: &Found) -> Entry {
+    Entry {
+        path: found.path.clone(),
+        kind: Kind::Directory,
+        mode: found.stat.mode,
+        uid: found.stat.uid,
+        gid: found.stat.gid,
+        mtime: found.stat.mtime,
+        attributes: Vec::new(),
+        hard_link: None,
     }
 }
 
@@ -343,7 +414,7 @@ fn file(
             return pipeline.manifest.fill(slot, entry, &content.pieces, content.stat);
         }
         Some(Member::Later { content: None, .. }) => {
-            pipeline.links.wait(&found.stat, slot, &found.path);
+            pipeline.links.wait(slot, found);
             return Ok(());
         }
         Some(Member::First) => pipeline.links.reads(&found.stat, slot),
@@ -363,12 +434,12 @@ fn file(
     pipeline.large(slot, &found, fixed)
 }
 
-fn content_of(
-    entry: &Entry,
-    parent: &ParentReader<'_>,
-) -> Option<(crate::base::hash::Hash, Vec<crate::repository::packed::frame::Piece>)> {
+fn content_of(entry: &Entry, parent: &ParentReader<'_>) -> Option<(Hash, Vec<Piece>)> {
     match &entry.kind {
-        Kind::File { hash, extents, .. } => Some((*hash, pieces(extents, parent.frames()))),
+        // Of a sparse file the pieces are less than its content.
+        Kind::File { hash, extents, holes, .. } if holes.is_empty() => {
+            Some((*hash, pieces(extents, parent.frames())))
+        }
         _ => None,
     }
 }

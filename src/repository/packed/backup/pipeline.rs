@@ -4,14 +4,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::hash::Hash;
 use crate::repository::packed::backup::job::{
-    Bundle, Chunk, Job, Outcome, Place, Shared, SmallFile, is_same,
+    Bundle, Chunk, Job, Outcome, Place, SMALL, Shared, SmallFile, is_same,
 };
-use crate::repository::packed::backup::links::{Content, Links, linked};
+use crate::repository::packed::backup::links::{Content, Links, Settled, linked};
 use crate::repository::packed::backup::settle::settle;
 use crate::repository::packed::backup::upload::Packer;
 use crate::repository::packed::backup::{Problems, chunk};
@@ -26,6 +27,8 @@ use crate::tree::{EntryReader, FileKind, Found, Stat};
 /// A frame of small files: large enough to compress well, small enough that fetching one file is cheap.
 const BUNDLE_BYTES: u64 = 1 << 20;
 const BUNDLE_FILES: usize = 2_000;
+/// Files changed so recently may still be written to without a trace.
+const FRESH: Duration = Duration::from_secs(60);
 /// Finished segments that may wait for content before the open bundle is closed early.
 const WAITING_SEGMENTS: usize = 1;
 
@@ -105,10 +108,6 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         }
         self.bundle_bytes += bytes;
         self.bundle.push(file);
-        if self.manifest.waiting() > WAITING_SEGMENTS {
-            self.close_bundle()?;
-            self.drain()?;
-        }
         Ok(())
     }
 
@@ -136,8 +135,11 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 
     /// Waits for everything under way and closes the manifest's last pack.
     pub fn finish(&mut self) -> Result<(), RepositoryError> {
-        self.close_bundle()?;
-        self.drain()?;
+        // A hard link may have to be read once more, after all others.
+        while !self.bundle.is_empty() || !self.under_way.is_empty() {
+            self.close_bundle()?;
+            self.drain()?;
+        }
         self.packer.flush()
     }
 
@@ -160,6 +162,11 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         }
         let settled = if before == found.stat { settled } else { settle(self.shared.clock, &before) };
         self.shared.files_read.fetch_add(1, Ordering::Relaxed);
+        if self.shared.clock.now().since(before.mtime) < FRESH {
+            // A store through a memory map to a page that is dirty already moves no time. Written out, the page
+            // is clean, and the next store will show. Not being able to is no reason not to read.
+            let _ = open.sync_data();
+        }
         let ranges = match may_have_holes(&before) {
             true => data_ranges(&open, before.size).map_err(Trouble::errno)?,
             false if before.size == 0 => Vec::new(),
@@ -174,6 +181,9 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             end = offset + data.len() as u64;
             read += data.len() as u64;
             self.shared.bytes_read.fetch_add(data.len() as u64, Ordering::Relaxed);
+            if self.shared.cancel.is_cancelled() {
+                return Err(Trouble::Ours(RepositoryError::Cancelled));
+            }
             self.submit_chunk(file, data).map_err(Trouble::Ours)
         })?;
         let after = Stat::of(&open).map_err(Trouble::errno)?;
@@ -325,10 +335,16 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 
     /// The file of `slot` is read: it and the hard links that waited for it are complete.
     fn complete(&mut self, slot: Slot, content: Content) -> Result<(), RepositoryError> {
-        for (waiting, path, first) in self.links.settle(slot, Some(&content)) {
-            let entry = linked(&content, path, first);
-            self.count(&entry);
-            self.manifest.fill(waiting, entry, &content.pieces, content.stat)?;
+        match self.links.settle(slot, Some(&content)) {
+            Settled::Alone => {}
+            Settled::Linked { first, waiting } => {
+                for (waiting, found) in waiting {
+                    let entry = linked(&content, found.path, first.clone());
+                    self.count(&entry);
+                    self.manifest.fill(waiting, entry, &content.pieces, content.stat)?;
+                }
+            }
+            Settled::Next { slot, found } => self.again(slot, *found)?,
         }
         self.count(&content.entry);
         self.manifest.fill(slot, content.entry, &content.pieces, content.stat)
@@ -340,11 +356,30 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             _ => "it vanished before it was read",
         };
         self.problems.add(&found.path, reason);
-        for (waiting, path, _) in self.links.settle(slot, None) {
-            self.problems.add(&path, reason);
-            self.manifest.drop_entry(waiting)?;
+        self.manifest.drop_entry(slot)?;
+        match self.links.settle(slot, None) {
+            Settled::Next { slot, found } => self.again(slot, *found),
+            Settled::Alone | Settled::Linked { .. } => Ok(()),
         }
-        self.manifest.drop_entry(slot)
+    }
+
+    /// Reads a member of a group in place of the one that was to be read for all.
+    fn again(&mut self, slot: Slot, found: Found) -> Result<(), RepositoryError> {
+        if found.stat.size <= SMALL && !may_have_holes(&found.stat) {
+            self.small(SmallFile { slot, found, former: None })
+        } else {
+            self.large(slot, &found, false)
+        }
+    }
+
+    /// To be called between entries: when finished segments wait for content, it is fetched in, so that memory
+    /// does not grow with the tree.
+    pub fn keep_up(&mut self) -> Result<(), RepositoryError> {
+        if self.manifest.waiting() > WAITING_SEGMENTS {
+            self.close_bundle()?;
+            self.drain()?;
+        }
+        Ok(())
     }
 
     pub fn count(&mut self, entry: &Entry) {
@@ -403,7 +438,7 @@ fn whole_files(bundle: &Bundle) -> Vec<(Hash, u32, u32)> {
 }
 
 fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while length > 0 {
         let step = length.min(ZEROS.len() as u64);
         hasher.update(ZEROS.get(..step as usize).unwrap_or_default());

@@ -17,7 +17,12 @@ const COARSE_TICK: Duration = Duration::from_millis(2_100);
 pub fn settle(clock: &Arc<dyn Clock>, stat: &Stat) -> bool {
     let changed = stat.ctime.max(stat.mtime);
     let coarse = stat.ctime.nanoseconds == 0 && stat.mtime.nanoseconds == 0;
-    let age = clock.now().since(changed);
+    let now = clock.now();
+    if changed > now.plus(TICK) {
+        // A clock that was set back: waiting until it has caught up is out of the question.
+        return false;
+    }
+    let age = now.since(changed);
     if coarse {
         return age >= COARSE_TICK;
     }

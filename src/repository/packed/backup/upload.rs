@@ -10,7 +10,7 @@ use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
 use crate::repository::packed::backup::job::NewFrame;
 use crate::repository::packed::cache::{Cache, UploadedFrame, UploadedPack};
-use crate::repository::packed::frame::Frame;
+use crate::repository::packed::frame::{Frame, LONGEST_FRAME};
 use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::pack::{FinishedPack, PackBuilder};
@@ -25,7 +25,7 @@ const SMALLEST_PACK: u64 = 4 << 20;
 const TABLE_ROOM: usize = 128 << 10;
 
 pub fn pack_target(memory: u64) -> usize {
-    (memory / 4).clamp(SMALLEST_PACK, PACK) as usize
+    (memory / 5).clamp(SMALLEST_PACK, PACK) as usize
 }
 
 #[derive(Debug)]
@@ -67,6 +67,12 @@ impl<'a> Packer<'a> {
             self.flush()?;
         }
         let failed = |error: std::io::Error| RepositoryError::Worker(error.to_string());
+        if frame.plain > LONGEST_FRAME {
+            return Err(RepositoryError::Worker(format!(
+                "a frame of {} bytes could not be read back",
+                frame.plain
+            )));
+        }
         let builder = match &mut self.builder {
             Some(builder) => builder,
             empty => empty.insert(PackBuilder::new(self.target + TABLE_ROOM).map_err(failed)?),

@@ -139,7 +139,7 @@ impl Run<'_, '_> {
                 }
                 Kind::File { size, .. } => {
                     self.report.files += 1;
-                    self.report.bytes += size;
+                    self.report.bytes = self.report.bytes.saturating_add(*size);
                     match self.as_link(entry) {
                         Some(link) => self.links.push(link),
                         None => files.push(number),
@@ -220,6 +220,9 @@ impl Run<'_, '_> {
             }
         }
         for range in ranges {
+            if self.request.cancel.is_cancelled() {
+                return Err(RepositoryError::Cancelled);
+            }
             self.send(Job::Range(Arc::clone(&prepared), range))?;
         }
         Ok(())

@@ -59,7 +59,7 @@ pub fn ranges(segment: &Segment, wanted: impl Iterator<Item = usize>, longest: u
         let frame = used.frame;
         if let Some(last) = ranges.last_mut()
             && last.pack == frame.pack
-            && frame.offset <= last.offset + last.length + GAP
+            && frame.offset <= last.offset.saturating_add(last.length).saturating_add(GAP)
             && frame.end().saturating_sub(last.offset) <= longest
         {
             last.length = last.length.max(frame.end().saturating_sub(last.offset));
