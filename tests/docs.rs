@@ -246,7 +246,8 @@ fn anchors(text: &str) -> Vec<String> {
     let letter = |character: char| match character {
         ' ' => Some('-'),
         '-' | '_' => Some(character),
-        _ => character.is_alphanumeric().then(|| character.to_ascii_lowercase()),
+        _ if character.is_alphanumeric() => Some(character.to_ascii_lowercase()),
+        _ => None,
     };
     without_code(text)
         .lines()
@@ -260,14 +261,15 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut current: Option<String> = None;
     for line in text.lines() {
-        match &mut current {
-            None if line.trim_end() == opening => current = Some(String::new()),
-            None => {}
-            Some(_) if line.starts_with("```") => found.extend(current.take()),
-            Some(block) => {
-                block.push_str(line);
-                block.push('\n');
+        if current.is_none() {
+            if line.trim_end() == opening {
+                current = Some(String::new());
             }
+        } else if line.starts_with("```") {
+            found.extend(current.take());
+        } else if let Some(block) = &mut current {
+            block.push_str(line);
+            block.push('\n');
         }
     }
     found
