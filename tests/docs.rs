@@ -98,6 +98,31 @@ fn every_yaml_example_is_a_configuration() {
 }
 
 #[test]
+fn every_hint_that_is_quoted_is_given() {
+    let sources = ["src/cli/failures.rs", "src/cli/exit.rs"].map(read).concat();
+    // A backslash at the end of a line takes the line break and what the next line begins with out of the text.
+    let sources: String = sources.split("\\\n").map(str::trim_start).collect();
+    let page = read("docs/operations.md");
+    let mut quotes: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("> ") {
+            if inside && let Some(quote) = quotes.last_mut() {
+                quote.push(' ');
+                quote.push_str(rest);
+            } else {
+                quotes.push(rest.to_owned());
+            }
+        }
+        inside = line.starts_with("> ");
+    }
+    assert!(quotes.len() > 20, "{quotes:#?}");
+    for quote in quotes {
+        assert!(sources.contains(&quote), "docs/operations.md quotes what nobody says: {quote}");
+    }
+}
+
+#[test]
 fn every_test_that_is_named_exists() {
     let readme = read("README.md");
     let mut seen = 0;
