@@ -30,9 +30,11 @@ pub struct StatRow {
     pub trusted: bool,
 }
 
-const STAT_MAGIC: &[u8; 8] = b"VKSTAT1\n";
+pub const STAT_MAGIC: &[u8] = b"VKSTAT1\n";
 const STAT_ROW: usize = 24;
 const UPLOADED_FORMAT: u64 = 1;
+
+pub const UPLOADED_FORMAT: u64 = 1;
 
 /// A pack that was uploaded, for a run that comes after a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,6 +92,7 @@ impl Cache {
         }
     }
 
+    /// Sealed, because a snapshot will refer to the places that a note names without looking there again.
     pub fn uploaded(&self) -> Vec<UploadedPack> {
         self.files("uploaded")
             .into_iter()
@@ -151,7 +154,7 @@ impl Cache {
     }
 }
 
-fn encode_stats(rows: &[StatRow]) -> Vec<u8> {
+pub fn encode_stats(rows: &[StatRow]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(STAT_MAGIC.len() + rows.len() * STAT_ROW + 32);
     bytes.extend(STAT_MAGIC);
     for row in rows {
@@ -165,7 +168,7 @@ fn encode_stats(rows: &[StatRow]) -> Vec<u8> {
     bytes
 }
 
-fn decode_stats(bytes: &[u8]) -> Option<Vec<StatRow>> {
+pub fn decode_stats(bytes: &[u8]) -> Option<Vec<StatRow>> {
     let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
     if Hash::of(body).0 != hash {
         return None;
@@ -198,6 +201,28 @@ mod tests {
             damaged[at] ^= 4;
             assert_eq!(decode_stats(&damaged), None);
             assert_eq!(decode_stats(&bytes[..at]), None);
+        }
+    }
+
+    #[test]
+    fn damaged_notes_on_packs_are_forgotten_not_believed() {
+        let base = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(base.path()), "r");
+        let (pack, hash) = (PackId::random().unwrap(), Hash::of(b"f"));
+        let files = vec![(Hash::of(b"c"), 10, 20)];
+        let frame = UploadedFrame { offset: 0, stored: 40, plain: 100, hash, files };
+        cache.note_uploaded(&UploadedPack { pack, size: 1000, frames: vec![frame] });
+        let noted = format!("{:?}", cache.uploaded());
+        assert!(noted.contains("10, 20"), "{noted}");
+        let path = base.path().join("r/uploaded").join(pack.to_string());
+        let bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            let read = cache.uploaded();
+            // White space may turn into other white space.
+            assert!(read.is_empty() || format!("{read:?}") == noted, "byte {at}: {read:?}");
         }
     }
 
