@@ -26,7 +26,8 @@ bench:
 
 # one fuzz target until it breaks or is stopped: `just fuzz entry`
 fuzz target:
-    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}}
+    mkdir -p fuzz/corpus/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}}
 
 # the whole life of a volume in a temporary directory
 demo:

@@ -2,6 +2,7 @@
 //! store. `docs/format.md` describes what is stored.
 
 pub mod codec;
+pub mod fuzzing;
 
 mod backup;
 mod cache;
@@ -36,28 +37,6 @@ use crate::repository::{
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
 use crate::store::{self, ObjectStore};
-
-/// Bytes that every reader of stored objects must survive: for the fuzz targets.
-pub mod fuzzing {
-    use super::{codec::Codec, frame::PackId, pack, segment::Segment};
-
-    pub fn segment(bytes: &[u8]) {
-        let _ = Segment::from_lines(bytes);
-    }
-
-    pub fn pack_table(bytes: &[u8]) {
-        if let Some(id) = PackId::parse(&"0".repeat(32)) {
-            let _ = pack::read_table(id, bytes, 1 << 30);
-        }
-        let _ = pack::table_length(bytes);
-    }
-
-    pub fn frame(bytes: &[u8]) {
-        for codec in [Codec::Zstd, Codec::Gzip, Codec::None] {
-            let _ = codec.decode(bytes, 64 << 10);
-        }
-    }
-}
 
 /// How a new repository is made and how objects are written to one that exists.
 #[derive(Clone, Copy, Debug, Default)]

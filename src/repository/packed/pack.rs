@@ -59,10 +59,7 @@ impl PackBuilder {
         let rows = self.frames.iter().map(|f| (f.offset, f.stored, f.plain, f.hash)).collect();
         let table = Table { pack: self.id, frames: rows };
         let value = serde_json::to_vec(&table)?;
-        let mut hidden = seal_compact(&value);
-        hidden.extend(format!("{:08}", hidden.len()).bytes());
-        hidden.extend(TRAILER_WORD);
-        self.bytes.extend(codec.hide(&hidden)?);
+        self.bytes.extend(codec.hide(&with_trailer(seal_compact(&value)))?);
         Ok(FinishedPack { id: self.id, bytes: self.bytes, frames: self.frames })
     }
 }
@@ -103,10 +100,16 @@ pub fn read_table(id: PackId, table: &[u8], limit: u64) -> Result<Vec<Frame>, St
 }
 
 /// Format, checksum and content on one line each: cheaper than a sealed document, and `head` shows it.
-fn seal_compact(value: &[u8]) -> Vec<u8> {
+pub fn seal_compact(value: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{TABLE_FORMAT}\n{}\n", Hash::of(value)).into_bytes();
     bytes.extend(value);
     bytes
+}
+
+pub fn with_trailer(mut table: Vec<u8>) -> Vec<u8> {
+    table.extend(format!("{:08}", table.len()).bytes());
+    table.extend(TRAILER_WORD);
+    table
 }
 
 fn open_compact(bytes: &[u8]) -> Result<Table, String> {
