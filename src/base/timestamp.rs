@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Nanoseconds always count forward from `seconds`, also before 1970.
@@ -63,8 +63,10 @@ impl Timestamp {
         Some(Self::from_utc(naive.and_utc()))
     }
 
+    /// Only what can be written again: RFC 3339 has years of four digits, also after the shift to UTC.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        DateTime::parse_from_rfc3339(text).ok().map(|time| Self::from_utc(time.with_timezone(&Utc)))
+        let time = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
+        (0..=9999).contains(&time.year()).then(|| Self::from_utc(time))
     }
 
     /// What a person types: RFC 3339, `2026-11-20 23:30[:26]`, `2026-11-20` (its last instant), in the local
@@ -194,6 +196,18 @@ mod tests {
         }
         assert!(Timestamp::parse_human("2026-11-20 23:30").is_some());
         assert!(Timestamp::parse_human("yesterday").is_none());
+    }
+
+    /// A time that was read must be readable when it is written again, or the file it is in is lost.
+    #[test]
+    fn years_beyond_four_digits_are_refused() {
+        for text in ["9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+00:01"] {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
+        for text in ["9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "2016-12-31T23:59:60Z"] {
+            let time = Timestamp::parse_rfc3339(text).unwrap();
+            assert_eq!(Timestamp::parse_rfc3339(&time.to_rfc3339()), Some(time), "{text}");
+        }
     }
 
     #[test]
