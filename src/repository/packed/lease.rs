@@ -48,7 +48,10 @@ pub fn newest(objects: &Objects) -> Result<Option<Lease>, RepositoryError> {
 /// A new epoch, whoever has the present one.
 pub fn take(objects: &Objects, writer: &Writer, now: Timestamp) -> Result<Epoch, RepositoryError> {
     for _ in 0..CLAIMS {
-        let epoch = newest_epoch(objects)?.unwrap_or(0).saturating_add(1);
+        let epoch = newest_epoch(objects)?
+            .unwrap_or(0)
+            .checked_add(1)
+            .ok_or_else(|| objects.damaged(keys::LEASES, "the newest has the last number there is"))?;
         let lease =
             Lease { epoch, volume_id: writer.volume_id.clone(), host: writer.host.clone(), since: now };
         let bytes =
@@ -106,5 +109,34 @@ fn fenced(objects: &Objects, lease: &Lease) -> RepositoryError {
         location: objects.location(),
         by: format!("volume {} on {}", lease.volume_id, lease.host),
         epoch: lease.epoch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::repository::packed::codec::Codec;
+    use crate::store::{MemoryStore, ObjectStore};
+
+    #[test]
+    fn behind_the_last_number_there_is_no_lease() {
+        let store: Arc<dyn ObjectStore> =
+            Arc::new(MemoryStore::new(Arc::new(ManualClock::at(Timestamp::default()))));
+        store.create().unwrap();
+        let objects = Objects { store, codec: Codec::None, level: 0 };
+        let writer = Writer { volume_id: "v".into(), identity: "app".into(), host: "h".into() };
+        let last = Lease {
+            epoch: Epoch::MAX,
+            volume_id: "other".into(),
+            host: "h".into(),
+            since: Timestamp::default(),
+        };
+        objects.put_new(&keys::lease(last.epoch).unwrap(), &sealed::seal(&last, FORMAT).unwrap()).unwrap();
+        let taken = take(&objects, &writer, Timestamp::default());
+        assert!(matches!(taken, Err(RepositoryError::Damaged { .. })), "{taken:?}");
+        assert_eq!(newest(&objects).unwrap(), Some(last));
     }
 }
