@@ -40,7 +40,7 @@ use volkeep::tree::{Excludes, WalkOptions};
 proptest! {
     // The seed is fixed: a failure here is a failure everywhere, and shrinks to the same plan.
     #![proptest_config(ProptestConfig {
-        cases: 32,
+        cases: 64,
         rng_seed: RngSeed::Fixed(20_261_121),
         failure_persistence: None,
         max_shrink_iters: 300,

@@ -191,7 +191,8 @@ mod tests {
     /// A seed that its reader refuses would leave the fuzzer at the door.
     #[test]
     fn the_seeds_are_taken_for_good() {
-        let readers: [(&str, fn(&[u8]) -> Reading); 8] = [
+        type Reader = fn(&[u8]) -> Reading;
+        let readers: [(&str, Reader); 8] = [
             ("segment", segment),
             ("pack_table", pack_table),
             ("frame", frame),
