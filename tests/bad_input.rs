@@ -301,7 +301,6 @@ fn too_small_a_disk(layout: Layout, bounds: &str, words: &[&str]) {
     assert!([FAILED, REFUSED].contains(&code), "{layout:?}: exit code {code}: {first}\n{outcome}");
     assert!(words.iter().any(|word| first.to_lowercase().contains(word)), "{layout:?}: {first}");
     assert_eq!(fs::read_to_string(lab.path("live")).unwrap(), "", "{layout:?}: half a restore went live");
-    eprintln!("{layout:?}: the first run said {first}\nthe second {outcome}");
     same(&lab.reference(), &lab.path("out"));
 }
 

@@ -1,13 +1,13 @@
 //! Commits that are cut off before each step and taken up again, in every way there is to commit.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
-mod volume_bench;
+mod volume_support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use volkeep::volume::{CommitReport, Origin, Phase, Progress, State, VolumeError};
-use volume_bench::{Bench, DAY, WAYS, Way, new_picture, new_tree, old_picture, picture, target};
+use volume_support::{Bench, DAY, WAYS, Way, new_picture, new_tree, old_picture, picture, target};
 
 #[test]
 fn a_commit_that_has_begun_is_not_given_up() {

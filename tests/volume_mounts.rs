@@ -1,14 +1,14 @@
 //! Mount points where there should be none. Needs root and a mount namespace; skips itself without.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
-mod volume_bench;
+mod volume_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use volkeep::volume::{State, VolumeError};
-use volume_bench::{Bench, DAY, Way, new_picture};
+use volume_support::{Bench, DAY, Way, new_picture};
 
 /// Mounting needs root and a mount namespace of our own: the test runs itself again inside one.
 #[test]

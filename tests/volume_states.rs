@@ -1,7 +1,7 @@
 //! Volumes in every state, made of real trees on disk, and who may work on them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
 
-mod volume_bench;
+mod volume_support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -16,7 +16,7 @@ use volkeep::volume::{
     Begun, Holder, LastBackup, Layout, LockKind, Marker, Origin, Phase, State, Volume, VolumeError,
     VolumeOptions,
 };
-use volume_bench::{Bench, DAY, WAYS, Way, new_picture, old_picture, picture, target};
+use volume_support::{Bench, DAY, WAYS, Way, new_picture, old_picture, picture, target};
 
 #[test]
 fn empty_foreign_and_ready_volumes_are_told_apart() {

@@ -312,7 +312,8 @@ mod tests {
                 (name, state, seen, action)
             })
             .collect();
-        let cases: [(Policy, &[(&str, Seen, &str)]); 7] = [
+        type Changed<'a> = &'a [(&'a str, Seen, &'a str)];
+        let cases: [(Policy, Changed<'_>); 7] = [
             (Policy { create_repository: true, ..Policy::default() }, &[("empty", Seen::Absent, "create")]),
             (
                 Policy { on_foreign: OnForeign::Adopt, ..Policy::default() },
@@ -358,7 +359,7 @@ mod tests {
                 let action = decide(&facts(state, *seen), &policy);
                 match changed.iter().find(|(row, column, _)| row == name && column == seen) {
                     Some((.., expected)) => {
-                        assert_eq!(code(&action), *expected, "{name} {seen:?} {policy:?}")
+                        assert_eq!(code(&action), *expected, "{name} {seen:?} {policy:?}");
                     }
                     None => assert_eq!(action, *default, "{name} {seen:?} {policy:?}"),
                 }

@@ -32,8 +32,6 @@ pub struct StatRow {
 
 pub const STAT_MAGIC: &[u8] = b"VKSTAT1\n";
 const STAT_ROW: usize = 24;
-const UPLOADED_FORMAT: u64 = 1;
-
 pub const UPLOADED_FORMAT: u64 = 1;
 
 /// A pack that was uploaded, for a run that comes after a crash.

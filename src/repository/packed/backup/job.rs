@@ -62,16 +62,20 @@ pub enum Chunk {
 
 #[derive(Debug)]
 pub enum Outcome {
-    Read {
-        entry: Entry,
-        stat: StatRow,
-        place: Place,
-        unsteady: bool,
-    },
+    Read(Box<ReadFile>),
     /// It grew past the small ones, or got holes: it must be cut into chunks.
     Large,
     Vanished,
     Failed(String),
+}
+
+#[derive(Debug)]
+pub struct ReadFile {
+    pub entry: Entry,
+    pub stat: StatRow,
+    pub place: Place,
+    /// It kept changing while it was read.
+    pub unsteady: bool,
 }
 
 #[derive(Debug)]
@@ -159,7 +163,7 @@ fn bundle(
                 let mut entry = read.entry;
                 entry.kind =
                     Kind::File { size: u64::from(length), hash, holes: Vec::new(), extents: Vec::new() };
-                Outcome::Read { entry, stat: read.stat, place, unsteady: read.unsteady }
+                Outcome::Read(Box::new(ReadFile { entry, stat: read.stat, place, unsteady: read.unsteady }))
             }
         };
         outcomes.push((file, outcome));

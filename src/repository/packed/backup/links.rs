@@ -41,7 +41,7 @@ pub enum Member {
     Later {
         first: RelativePath,
         /// `None` while the first one is still being read: call [`Links::wait`].
-        content: Option<Content>,
+        content: Option<Box<Content>>,
     },
 }
 
@@ -55,7 +55,8 @@ impl Links {
             return Member::First;
         };
         group.left = group.left.saturating_sub(1);
-        let member = Member::Later { first: group.first.clone(), content: group.content.clone() };
+        let member =
+            Member::Later { first: group.first.clone(), content: group.content.clone().map(Box::new) };
         if group.left == 0 && group.content.is_some() {
             self.groups.remove(&inode);
         }

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::hash::Hash;
 use crate::repository::packed::backup::job::{
-    Bundle, Chunk, Job, Outcome, Place, SMALL, Shared, SmallFile, is_same,
+    Bundle, Chunk, Job, Outcome, Place, ReadFile, SMALL, Shared, SmallFile, is_same,
 };
 use crate::repository::packed::backup::links::{Content, Links, Settled, linked};
 use crate::repository::packed::backup::settle::settle;
@@ -64,8 +64,7 @@ enum UnderWay {
     End {
         file: u64,
         slot: Slot,
-        entry: Entry,
-        stat: StatRow,
+        read: Box<(Entry, StatRow)>,
     },
     /// It changed while it was read: what was cut so far is not its content.
     Discard {
@@ -205,7 +204,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             self.problems.add(&found.path, "it kept changing while it was read; the copy may be torn");
         }
         let stat = StatRow { inode: found.stat.inode, ctime: found.stat.ctime, trusted: settled && steady };
-        self.under_way.push_back(UnderWay::End { file, slot, entry, stat });
+        self.under_way.push_back(UnderWay::End { file, slot, read: Box::new((entry, stat)) });
         self.make_room(0).map_err(Trouble::Ours)?;
         Ok(true)
     }
@@ -286,7 +285,8 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                 }
                 Ok(())
             }
-            Some(UnderWay::End { file, slot, entry, stat }) => {
+            Some(UnderWay::End { file, slot, read }) => {
+                let (entry, stat) = *read;
                 let pieces = self.large.remove(&file).unwrap_or_default();
                 self.complete(slot, Content { entry, pieces, stat })
             }
@@ -304,7 +304,8 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         };
         for (file, outcome) in bundle.files {
             match outcome {
-                Outcome::Read { entry, stat, place, unsteady } => {
+                Outcome::Read(read) => {
+                    let ReadFile { entry, stat, place, unsteady } = *read;
                     let pieces = match (place, placed) {
                         (Place::Known(pieces), _) => pieces,
                         (Place::Bundled { skip, length }, Some(frame)) => {
@@ -424,17 +425,14 @@ fn received<T>(result: &Receiver<Result<T, RepositoryError>>) -> Result<T, Repos
 
 /// The small files that can be found again in the bundle's frame, for the note on the uploaded pack.
 fn whole_files(bundle: &Bundle) -> Vec<(Hash, u32, u32)> {
-    bundle
-        .files
-        .iter()
-        .filter_map(|(_, outcome)| match outcome {
-            Outcome::Read { entry, place: Place::Bundled { skip, length }, .. } => match &entry.kind {
-                Kind::File { hash, .. } => Some((*hash, *skip, *length)),
-                _ => None,
-            },
+    let whole = bundle.files.iter().filter_map(|(_, outcome)| match outcome {
+        Outcome::Read(read) => match (&read.entry.kind, &read.place) {
+            (Kind::File { hash, .. }, Place::Bundled { skip, length }) => Some((*hash, *skip, *length)),
             _ => None,
-        })
-        .collect()
+        },
+        _ => None,
+    });
+    whole.collect()
 }
 
 fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
