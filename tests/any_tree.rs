@@ -514,6 +514,8 @@ impl Lab {
             walk: WalkOptions::default(),
             cache: &self.cache(),
             writer: &self.writer,
+            epoch: None,
+            take_over: false,
             workers: &workers(),
             fixed_chunks: &Excludes::new(&["*.db"]).unwrap(),
             read_retries: 2,
