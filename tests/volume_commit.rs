@@ -80,7 +80,7 @@ fn is_as_undisturbed(bench: &Bench, volume_id: &str) {
     let marker = bench.marker();
     assert_eq!((marker.volume_id.as_str(), &marker.phase), (volume_id, &Phase::Ready));
     assert!(matches!(&marker.origin, Some(Origin::Snapshot { id, .. }) if id == "new"));
-    assert_eq!(bench.state(), State::Healthy);
+    assert_eq!(bench.state(), State::Dirty);
     assert!(!bench.volume.staging().tree.exists());
     let refused = bench.volume.commit(&mut bench.marker(), &bench.clock).unwrap_err();
     assert!(matches!(refused, VolumeError::Phase { .. }), "{refused}");
@@ -172,7 +172,7 @@ fn our_own_and_ignorable_directories_stay_where_they_are() {
     assert_eq!(report.skipped, [bench.volume.state_dir().to_owned(), found.clone()]);
     assert!(found.join("#1").exists() && !found.join("from-a-backup").exists());
     assert!(!bench.volume.state_dir().join("from-a-backup").exists());
-    assert_eq!(bench.state(), State::Healthy);
+    assert_eq!(bench.state(), State::Dirty);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn mounts_are_refused() {
     // By the name it has now, so that the scratch directory can go.
     drop(MountedOver(Path::new(found.trim_end()).parent().unwrap().to_owned()));
     drop(place);
-    assert_eq!((bench.live(), bench.state()), (new_picture(), State::Healthy));
+    assert_eq!((bench.live(), bench.state()), (new_picture(), State::Dirty));
 
     // A file system that can only be read.
     let bench = Bench::new(Way::Entries);

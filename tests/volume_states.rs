@@ -271,6 +271,6 @@ fn sweeping_takes_what_is_over_and_nothing_else() {
     assert_eq!((report.quarantines.len(), report.temporary_files), (1, 1));
     assert_eq!(bench.volume.quarantined().unwrap(), []);
     assert!(state_dir.join("cache/kept").exists());
-    assert_eq!((bench.live(), bench.state()), (new_picture(), State::Healthy));
+    assert_eq!((bench.live(), bench.state()), (new_picture(), State::Dirty));
     assert_eq!(bench.volume.layout(), Layout::MountPoint);
 }

@@ -159,6 +159,13 @@ impl TryFrom<Row> for Entry {
 }
 
 impl Entry {
+    /// Appends the entry as a line of JSON.
+    pub fn write_line(self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(&mut *lines, &Row::from(self))?;
+        lines.push(b'\n');
+        Ok(())
+    }
+
     /// Whether holes and extents make up the size; `Err` says why not.
     pub fn check(&self) -> Result<(), String> {
         match &self.kind {

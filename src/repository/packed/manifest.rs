@@ -46,8 +46,9 @@ pub struct ManifestWriter<'a> {
 
 #[derive(Debug, Default)]
 struct OpenSegment {
-    /// `None`: the file vanished before it was read.
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Entry>,
+    /// The places of files that vanished before they were read.
+    dropped: HashSet<usize>,
     stats: Vec<StatRow>,
     frames: Vec<Frame>,
     places: HashMap<(PackId, u64), u32>,
@@ -145,14 +146,15 @@ impl<'a> ManifestWriter<'a> {
             if let Kind::File { extents, .. } = &mut entry.kind {
                 *extents = pieces.iter().map(|piece| segment.extent(piece)).collect();
             }
-            segment.set(slot.entry, Some(entry), stat);
+            segment.set(slot.entry, entry, stat);
         }
         self.write_complete()
     }
 
     pub fn drop_entry(&mut self, slot: Slot) -> Result<(), RepositoryError> {
         if let Some(segment) = self.segment(slot) {
-            segment.set(slot.entry, None, StatRow::default());
+            segment.dropped.insert(slot.entry);
+            segment.pending = segment.pending.saturating_sub(1);
         }
         self.write_complete()
     }
@@ -177,7 +179,7 @@ impl<'a> ManifestWriter<'a> {
         let cuts = is_cut(&entry.path);
         let number = self.first + self.open.len() as u64 - 1;
         let segment = self.last();
-        segment.entries.push(Some(entry));
+        segment.entries.push(entry);
         segment.stats.push(stat);
         let length = segment.entries.len();
         let slot = Slot { segment: number, entry: length - 1 };
@@ -243,14 +245,9 @@ impl<'a> ManifestWriter<'a> {
         segment
             .check()
             .map_err(|why| RepositoryError::Worker(format!("a manifest nobody could read: {why}")))?;
-        let lines = segment.to_lines().map_err(|error| RepositoryError::Worker(error.to_string()))?;
-        let reference = SegmentRef {
-            id: Hash::of(&lines),
-            entries: segment.entries.len() as u64,
-            size: lines.len() as u64,
-        };
-        // Freed before the encoder needs its own room.
-        drop(segment);
+        let entries = segment.entries.len() as u64;
+        let lines = segment.into_lines().map_err(|error| RepositoryError::Worker(error.to_string()))?;
+        let reference = SegmentRef { id: Hash::of(&lines), entries, size: lines.len() as u64 };
         if self.store {
             if !self.present.contains(&reference.id) {
                 self.stored_bytes += self.objects.put_segment(&lines)?.1;
@@ -266,7 +263,7 @@ impl<'a> ManifestWriter<'a> {
 }
 
 impl OpenSegment {
-    fn set(&mut self, at: usize, entry: Option<Entry>, stat: StatRow) {
+    fn set(&mut self, at: usize, entry: Entry, stat: StatRow) {
         if let (Some(place), Some(row)) = (self.entries.get_mut(at), self.stats.get_mut(at)) {
             *place = entry;
             *row = stat;
@@ -302,25 +299,26 @@ impl OpenSegment {
     /// Frames are numbered by first use, whatever order their content arrived in: the same entries always
     /// make the same bytes, and so the same segment.
     fn finish(self) -> (Vec<StatRow>, Segment) {
-        let mut stats = Vec::with_capacity(self.stats.len());
-        let mut entries = Vec::with_capacity(self.entries.len());
-        let mut frames = Vec::with_capacity(self.frames.len());
-        let mut numbers: Vec<Option<u32>> = vec![None; self.frames.len()];
-        for (entry, stat) in self.entries.into_iter().zip(self.stats) {
-            let Some(mut entry) = entry else { continue };
-            if let Kind::File { extents, .. } = &mut entry.kind {
-                for extent in extents {
-                    let at = extent.frame as usize;
-                    if let (Some(number), Some(frame)) = (numbers.get_mut(at), self.frames.get(at)) {
-                        extent.frame = *number.get_or_insert_with(|| {
-                            frames.push(*frame);
-                            u32::try_from(frames.len() - 1).unwrap_or(u32::MAX)
-                        });
-                    }
+        let Self { mut entries, mut stats, frames: table, dropped, .. } = self;
+        if !dropped.is_empty() {
+            let mut at = 0..entries.len();
+            entries.retain(|_| at.next().is_some_and(|at| !dropped.contains(&at)));
+            let mut at = 0..stats.len();
+            stats.retain(|_| at.next().is_some_and(|at| !dropped.contains(&at)));
+        }
+        let mut frames = Vec::with_capacity(table.len());
+        let mut numbers: Vec<Option<u32>> = vec![None; table.len()];
+        for entry in &mut entries {
+            let Kind::File { extents, .. } = &mut entry.kind else { continue };
+            for extent in extents {
+                let at = extent.frame as usize;
+                if let (Some(number), Some(frame)) = (numbers.get_mut(at), table.get(at)) {
+                    extent.frame = *number.get_or_insert_with(|| {
+                        frames.push(*frame);
+                        u32::try_from(frames.len() - 1).unwrap_or(u32::MAX)
+                    });
                 }
             }
-            entries.push(entry);
-            stats.push(stat);
         }
         (stats, Segment { frames, entries })
     }

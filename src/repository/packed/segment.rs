@@ -36,9 +36,13 @@ struct Header {
 }
 
 const SEGMENT_FORMAT: u64 = 1;
+/// What a line takes as a rule: a buffer that has to grow is copied.
+const LINE: usize = 270;
+const FRAME_ROW: usize = 110;
 
 impl Segment {
-    pub fn to_lines(&self) -> serde_json::Result<Vec<u8>> {
+    /// Each entry is let go as soon as it is written, so that memory never holds all of them twice.
+    pub fn into_lines(self) -> serde_json::Result<Vec<u8>> {
         let mut packs: Vec<PackId> = Vec::new();
         let mut rows = Vec::with_capacity(self.frames.len());
         for frame in &self.frames {
@@ -55,12 +59,11 @@ impl Segment {
                 frame.hash,
             ));
         }
-        let mut lines = Vec::with_capacity(self.entries.len() * 220 + rows.len() * 110);
+        let mut lines = Vec::with_capacity(self.entries.len() * LINE + rows.len() * FRAME_ROW);
         serde_json::to_writer(&mut lines, &Header { segment: SEGMENT_FORMAT, packs, frames: rows })?;
         lines.push(b'\n');
-        for entry in &self.entries {
-            serde_json::to_writer(&mut lines, entry)?;
-            lines.push(b'\n');
+        for entry in self.entries {
+            entry.write_line(&mut lines)?;
         }
         Ok(lines)
     }
@@ -162,14 +165,14 @@ mod tests {
     #[test]
     fn lines_read_back_as_written() {
         let segment = sample();
-        let lines = segment.to_lines().unwrap();
+        let lines = segment.clone().into_lines().unwrap();
         assert_eq!(Segment::from_lines(&lines).unwrap(), segment);
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
     }
 
     #[test]
     fn manifests_made_to_harm_are_refused() {
-        let lines = String::from_utf8(sample().to_lines().unwrap()).unwrap();
+        let lines = String::from_utf8(sample().into_lines().unwrap()).unwrap();
         for (from, to) in [
             ("\"p\":\"a\"", "\"p\":\"../a\""),
             ("\"p\":\"a\"", "\"p\":\"/a\""),
@@ -190,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(at in 0usize..400, with in proptest::collection::vec(any::<u8>(), 0..8)) {
-            let mut lines = sample().to_lines().unwrap();
+            let mut lines = sample().into_lines().unwrap();
             let at = at.min(lines.len());
             let end = (at + with.len()).min(lines.len());
             lines.splice(at..end, with);
