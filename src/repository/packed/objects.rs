@@ -72,8 +72,13 @@ impl Objects {
     /// The decoded bytes of one frame, from bytes that begin at its offset.
     pub fn decode_frame(&self, frame: &Frame, stored: &[u8]) -> Result<Vec<u8>, RepositoryError> {
         let plain = self.decode_unverified(frame, stored)?;
-        if Hash::of(&plain) == frame.hash {
-            return Ok(plain);
+        self.verify_frame(frame, &plain)?;
+        Ok(plain)
+    }
+
+    pub fn verify_frame(&self, frame: &Frame, plain: &[u8]) -> Result<(), RepositoryError> {
+        if Hash::of(plain) == frame.hash {
+            return Ok(());
         }
         let object = format!("{}/{}", keys::PACKS, frame.pack);
         Err(self.damaged(object, format!("the frame at {} does not match its hash", frame.offset)))

@@ -132,7 +132,13 @@ fn write_range(
             let content =
                 plain.get(from..from + piece.length as usize).ok_or_else(|| content_error(entry))?;
             match prepared.partial.get(&piece.entry) {
-                None => write_whole(shared, cursor, entry, content)?,
+                None => write_whole(shared, cursor, entry, content).map_err(|error| match error {
+                    // Whose fault it is: the pack's, if the frame as a whole is not what it was.
+                    RepositoryError::Content { .. } => {
+                        shared.objects.verify_frame(&used.frame, &plain).err().unwrap_or(error)
+                    }
+                    other => other,
+                })?,
                 Some(partial) => write_piece(shared, cursor, entry, partial, piece, content)?,
             }
         }
