@@ -146,6 +146,7 @@ fn an_empty_repository_of_another_identity_is_refused() {
     lab.exits(15, &["init"]);
     few_entries(&lab.volume());
     lab.exits(15, &["backup"]);
+    assert_eq!(lab.state(), "foreign", "the data was adopted on the way to the wrong repository");
 
     let owned = Lab::filled(Layout::Subdirectory, few_entries).with("VOLKEEP_REPOSITORY", other.url());
     owned.exits(15, &["backup"]);

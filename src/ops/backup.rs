@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
-use crate::ops::reach::is_newer;
+use crate::ops::reach::{is_newer, probe_ours};
 use crate::ops::scope::Terms;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{BackupReport, Presence, Repository, RepositoryError, Totals};
@@ -110,7 +110,7 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
     let _lock = scope.lock(LockKind::Exclusive, "backup")?;
     let Inspection { state: State::Foreign, marker, .. } = scope.volume.inspect()? else { return Ok(()) };
     for repository in &scope.repositories {
-        match repository.probe()? {
+        match probe_ours(scope, repository.as_ref())? {
             Presence::Ready => return Err(OpsError::refused(Refusal::Foreign)),
             Presence::Absent if !options.create_repository => {
                 return Err(OpsError::RepositoryAbsent { locations: vec![repository.location()] });

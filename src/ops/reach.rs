@@ -71,7 +71,7 @@ fn probe(scope: &Scope, repository: &dyn Repository, timeout: Duration) -> Resul
 }
 
 /// An empty repository of another identity is a mistyped address as well.
-fn probe_ours(scope: &Scope, repository: &dyn Repository) -> Result<Presence, RepositoryError> {
+pub fn probe_ours(scope: &Scope, repository: &dyn Repository) -> Result<Presence, RepositoryError> {
     let presence = repository.probe()?;
     if presence != Presence::Absent {
         let (found, expected) = (repository.identity()?, scope.volume.identity().to_owned());
