@@ -4,9 +4,6 @@ use std::process::ExitCode;
 
 use volkeep::base::environment::Environment;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let environment = Environment::capture();
     volkeep::cli::run(std::env::args_os(), &environment).into()

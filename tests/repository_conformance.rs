@@ -1,6 +1,8 @@
 //! What every repository must do, driven through the snapshot seam: the packed format over each kind of store
 //! and with each codec.
 
+#![allow(
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -14,7 +14,8 @@ pub const MIN: u32 = 512 << 10;
 pub const AVERAGE: u32 = 1 << 20;
 pub const MAX: u32 = LONGEST_FRAME;
 
-const BUFFER: usize = 2 * MAX as usize;
+/// Half a chunk beyond the longest: little memory, and no byte is moved more than twice.
+const BUFFER: usize = MAX as usize / 2 * 3;
 
 /// What `repository.json` records.
 pub fn description() -> Chunker {
@@ -37,7 +38,7 @@ pub fn cut<E: From<io::Error>>(
 }
 
 /// One run of data. The buffer holds more than the longest chunk, and what is left is moved to its front only
-/// when less than that remains: each byte is moved once at the most.
+/// when less than that remains.
 fn cut_run<E: From<io::Error>>(
     mut run: impl Read,
     buffer: &mut Vec<u8>,

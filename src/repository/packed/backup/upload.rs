@@ -25,7 +25,7 @@ const SMALLEST_PACK: u64 = 4 << 20;
 const TABLE_ROOM: usize = 128 << 10;
 
 pub fn pack_target(memory: u64) -> usize {
-    (memory / 5).clamp(SMALLEST_PACK, PACK) as usize
+    (memory / 6).clamp(SMALLEST_PACK, PACK) as usize
 }
 
 #[derive(Debug)]
