@@ -2,6 +2,11 @@
 //! and with each codec.
 
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
 
 use std::fs;
 use std::ops::ControlFlow;
