@@ -432,6 +432,24 @@ fn a_guard_that_refuses_leaves_the_repository_as_it_was() {
 }
 
 #[test]
+fn content_of_a_pack_that_was_cut_is_stored_again() {
+    let lab = Lab::created(Codec::Zstd, false);
+    mixed_tree(&lab);
+    lab.backup();
+    let packs = lab.dir.path().join("repository/packs");
+    for row in picture(&packs) {
+        let path = packs.join(row.0);
+        if path.is_file() {
+            let length = fs::metadata(&path).unwrap().len();
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+        }
+    }
+    let report = lab.backup();
+    assert!(report.added_bytes > 1 << 20 && report.files_read > 10, "{report:?}");
+    assert_eq!(picture(&lab.restored(&lab.newest(), "target")), picture(&lab.data()));
+}
+
+#[test]
 fn another_identity_is_refused() {
     let lab = Lab::created(Codec::Zstd, true);
     lab.repository.create("app").unwrap();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::Clock;
+use crate::base::timestamp::Timestamp;
 use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -282,6 +283,10 @@ impl ObjectStore for FaultyStore {
         let fault = self.begin(Operation::PutIfAbsent, key.as_str());
         let bytes = self.written(fault, bytes);
         self.run(fault, Some(key), || self.inner.put_if_absent(key, &bytes))
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.tidy(now)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

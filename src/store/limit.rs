@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
+use crate::base::timestamp::Timestamp;
 use crate::store::pause::pause;
 use crate::store::{Key, ObjectInfo, ObjectStore, Presence, Put, StoreError, Visit};
 
@@ -120,6 +121,10 @@ impl ObjectStore for LimitStore {
         self.pay(&self.upload, bytes.len() as u64);
         let _connection = self.connections.enter();
         self.inner.put_if_absent(key, bytes)
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.tidy(now)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

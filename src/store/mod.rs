@@ -61,6 +61,12 @@ pub trait ObjectStore: Send + Sync + Debug {
 
     /// Fine if it is not there.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Removes what writers that died left behind, by the store's own means, and gives its number. `now` is the
+    /// time of the clock the store goes by. Never touches an object.
+    fn tidy(&self, _now: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 }
 
 /// What `list` hands each object to.

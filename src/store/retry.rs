@@ -9,6 +9,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::base::id::random_hex;
+use crate::base::timestamp::Timestamp;
 use crate::store::pause::pause;
 use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit};
 
@@ -210,6 +211,10 @@ impl ObjectStore for RetryStore {
                 }
             }
         }
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.tidy(now)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

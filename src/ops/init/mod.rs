@@ -302,6 +302,8 @@ fn newest(
         _ if newer.is_some() => scope.first_repository()?.clone(),
         _ => return Err(OpsError::NoRepository),
     };
+    // If there is nothing good to restore, nobody is cut off for it.
+    pick(repository.as_ref(), &Wanted::Latest)?;
     take_over(scope, repository.as_ref(), marker);
     let summary = pick(repository.as_ref(), &Wanted::Latest)?;
     Ok((repository, summary))

@@ -1,5 +1,6 @@
 //! A frame and where it lies: the unit that is compressed, deduplicated, fetched and verified.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -23,6 +24,20 @@ pub struct Frame {
     pub plain: u32,
     /// Of the decoded bytes.
     pub hash: Hash,
+}
+
+/// The packs that are there, with their sizes. Content in any other, or beyond the end of one, is gone.
+#[derive(Clone, Debug, Default)]
+pub struct StoredPacks(HashMap<PackId, u64>);
+
+impl StoredPacks {
+    pub fn add(&mut self, pack: PackId, size: u64) {
+        self.0.insert(pack, size);
+    }
+
+    pub fn hold(&self, frame: &Frame) -> bool {
+        self.0.get(&frame.pack).is_some_and(|size| frame.end() <= *size)
+    }
 }
 
 /// A piece of content inside a frame.

@@ -1,12 +1,12 @@
 //! Content that need not be stored again: that of this run, of the parent snapshot, and of packs which an
 //! interrupted run left. Bounded: beyond the bound content is stored twice, which costs space only.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use crate::base::hash::Hash;
 use crate::repository::packed::cache::{Cache, UploadedPack};
-use crate::repository::packed::frame::{Frame, PackId, Piece};
+use crate::repository::packed::frame::{Frame, Piece, StoredPacks};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::{load, pieces};
 use crate::repository::packed::segment::{Segment, SegmentRef};
@@ -53,7 +53,7 @@ impl<'a> Known<'a> {
         objects: &'a Objects,
         cache: &'a Cache,
         parent: &'a [SegmentRef],
-        packs: &'a HashSet<PackId>,
+        packs: &'a StoredPacks,
     ) -> Self {
         Self {
             run: RwLock::default(),
@@ -98,7 +98,7 @@ struct ParentIndex<'a> {
     cache: &'a Cache,
     segments: &'a [SegmentRef],
     /// Those that are there.
-    packs: &'a HashSet<PackId>,
+    packs: &'a StoredPacks,
     rows: OnceLock<Vec<IndexRow>>,
     /// Hits come in runs, as a renamed directory does.
     last: Mutex<Option<(u32, Segment)>>,
@@ -119,7 +119,7 @@ impl ParentIndex<'_> {
         let rows = self.rows.get_or_init(|| self.build());
         let from = rows.partition_point(|row| row.prefix < hash.prefix());
         let mut same = rows.iter().skip(from).take_while(|row| row.prefix == hash.prefix());
-        same.find_map(|row| self.look(row, hash).filter(|piece| self.packs.contains(&piece.frame.pack)))
+        same.find_map(|row| self.look(row, hash).filter(|piece| self.packs.hold(&piece.frame)))
     }
 
     fn build(&self) -> Vec<IndexRow> {

@@ -1,12 +1,11 @@
 //! The manifest of an earlier snapshot, read segment by segment in walk order: from the local cache where it
 //! is whole, else from the store.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::repository::RepositoryError;
 use crate::repository::packed::cache::{Cache, StatRow};
-use crate::repository::packed::frame::{Frame, PackId, Piece};
+use crate::repository::packed::frame::{Frame, Piece, StoredPacks};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::{Segment, SegmentRef};
 use crate::snapshot::{Entry, Extent, RelativePath};
@@ -49,7 +48,7 @@ pub struct ParentReader<'a> {
     cache: &'a Cache,
     segments: &'a [SegmentRef],
     /// Those that are there: content in any other is as good as changed.
-    packs: &'a HashSet<PackId>,
+    packs: &'a StoredPacks,
     next: usize,
     entries: std::iter::Enumerate<std::vec::IntoIter<Entry>>,
     waiting: Option<(usize, Entry)>,
@@ -62,7 +61,7 @@ impl<'a> ParentReader<'a> {
         objects: &'a Objects,
         cache: &'a Cache,
         segments: &'a [SegmentRef],
-        packs: &'a HashSet<PackId>,
+        packs: &'a StoredPacks,
     ) -> Self {
         Self {
             objects,
@@ -93,7 +92,7 @@ impl<'a> ParentReader<'a> {
                 }
                 std::cmp::Ordering::Equal => {
                     let stored = entry.extents().iter().all(|extent| {
-                        self.frames.get(extent.frame as usize).is_some_and(|f| self.packs.contains(&f.pack))
+                        self.frames.get(extent.frame as usize).is_some_and(|f| self.packs.hold(f))
                     });
                     if !stored {
                         return Ok(None);

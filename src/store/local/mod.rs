@@ -194,6 +194,10 @@ impl ObjectStore for LocalStore {
         self.write(key, |path| write::write_if_absent(&self.root, path, bytes))
     }
 
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.sweep(now)
+    }
+
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let path = self.path(key);
         let present = metadata_if_present(&path).and_then(|found| match found {

@@ -26,7 +26,7 @@ use crate::repository::packed::backup::pipeline::Pipeline;
 use crate::repository::packed::backup::upload::{Packer, UPLOADERS, pack_target, upload};
 use crate::repository::packed::cache::{Cache, StatRow};
 use crate::repository::packed::document::{self, Document};
-use crate::repository::packed::frame::{PackId, Piece};
+use crate::repository::packed::frame::{PackId, Piece, StoredPacks};
 use crate::repository::packed::known::Known;
 use crate::repository::packed::manifest::ManifestWriter;
 use crate::repository::packed::objects::Objects;
@@ -157,21 +157,26 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     report.snapshot = Some(document.summary(&id));
     cache.keep_only(&document.segments);
     cache.forget_uploaded();
+    if let Err(error) = objects.store.tidy(request.clock.now()) {
+        tracing::warn!(%error, "left-over temporary files stay in the repository");
+    }
     Ok(report)
 }
 
 /// The objects that are there when the run begins. What an earlier manifest names and somebody removed is stored
 /// anew, so that a backup never rests on something that is gone.
 struct StoredObjects {
-    packs: HashSet<PackId>,
+    packs: StoredPacks,
     segments: HashSet<Hash>,
 }
 
 impl StoredObjects {
     fn list(objects: &Objects) -> Result<Self, RepositoryError> {
-        let mut stored = Self { packs: HashSet::new(), segments: HashSet::new() };
+        let mut stored = Self { packs: StoredPacks::default(), segments: HashSet::new() };
         objects.store.list(keys::PACKS, &mut |object| {
-            stored.packs.extend(PackId::parse(object.key.name()));
+            if let Some(id) = PackId::parse(object.key.name()) {
+                stored.packs.add(id, object.size);
+            }
             Ok(())
         })?;
         objects.store.list(keys::SEGMENTS, &mut |object| {
