@@ -91,12 +91,12 @@ fn init_survives_death_while_setting_metadata() {
 
 #[test]
 fn init_survives_death_at_random_instants_in_a_subdirectory() {
-    init_survives_random_deaths(SUBDIRECTORY, 50, 0x5eed_0001);
+    init_survives_random_deaths(SUBDIRECTORY, 100, 0x5eed_0001);
 }
 
 #[test]
 fn init_survives_death_at_random_instants_in_a_mount_point() {
-    init_survives_random_deaths(MOUNT_POINT, 50, 0x5eed_0002);
+    init_survives_random_deaths(MOUNT_POINT, 100, 0x5eed_0002);
 }
 
 #[test]
