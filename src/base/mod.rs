@@ -14,3 +14,4 @@ pub mod sealed;
 pub mod secret;
 pub mod timestamp;
 pub mod units;
+pub mod within;

@@ -49,7 +49,7 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
         (_, marker) => marker,
     };
     let mut marker = may_back_up(&state, marker, options)?;
-    refuse_damage(scope, options, &marker, Level::Quick)?;
+    refuse_damage(scope, options, Some(&marker), Level::Quick)?;
     let mut stored = Vec::new();
     let mut failures = Vec::new();
     for repository in &scope.repositories {
@@ -121,10 +121,7 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
     if options.dry_run {
         return Ok(());
     }
-    let outcome = examine(scope, None, &options.checks, Level::Full);
-    if !outcome.findings.is_empty() {
-        return Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome) }));
-    }
+    refuse_damage(scope, options, None, Level::Full)?;
     scope.volume.adopt(marker, scope.clock.as_ref())?;
     Ok(())
 }
@@ -133,10 +130,10 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
 fn refuse_damage(
     scope: &Scope,
     options: &BackupOptions,
-    marker: &Marker,
+    marker: Option<&Marker>,
     level: Level,
 ) -> Result<(), OpsError> {
-    let outcome = examine(scope, Some(marker), &options.checks, level);
+    let outcome = examine(scope, marker, &options.checks, level);
     if outcome.findings.is_empty() {
         return Ok(());
     }

@@ -2,12 +2,10 @@
 //! needs a repository.
 
 use std::ops::ControlFlow;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
+use crate::base::within::within;
 use crate::ops::Scope;
 use crate::repository::Repository;
 use crate::snapshot::{Entry, Kind, SnapshotId};
@@ -28,7 +26,9 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
             .map(CheckSpec::time_limit)
             .max()
             .unwrap_or_default();
-        match within(limit, scope, marker, level) {
+        let (scope, marker) = (scope.clone(), marker.cloned());
+        let answer = within(limit, move || compare_with_manifest(&scope, marker.as_ref(), level));
+        match answer.unwrap_or_else(|| Err(format!("not done within {} s", limit.as_secs()))) {
             Ok(findings) => outcome.findings.extend(findings),
             Err(reason) => outcome
                 .undecided
@@ -42,19 +42,6 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
         tracing::error!(check = finding.check, finding = finding.message, "damage");
     }
     outcome
-}
-
-/// A repository that hangs must not hold up the volume: the thread is left behind and ends with us.
-fn within(
-    limit: Duration,
-    scope: &Scope,
-    marker: Option<&Marker>,
-    level: Level,
-) -> Result<Vec<Finding>, String> {
-    let (sender, receiver) = mpsc::channel();
-    let (scope, marker) = (scope.clone(), marker.cloned());
-    thread::spawn(move || drop(sender.send(compare_with_manifest(&scope, marker.as_ref(), level))));
-    receiver.recv_timeout(limit).unwrap_or_else(|_| Err(format!("not done within {} s", limit.as_secs())))
 }
 
 /// The newest snapshot that this volume made or came from.

@@ -1,10 +1,9 @@
 //! What the repositories can offer, told apart so that "nothing there" is never confused with "cannot tell".
 
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
+use crate::base::within::within;
 use crate::ops::error::Refusal;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Listing, Presence, Repository, RepositoryError};
@@ -129,25 +128,17 @@ pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Optio
     }
     let repositories = scope.repositories.clone();
     let marker = marker.clone();
-    let (sender, receiver) = mpsc::channel();
-    // A store that hangs must not hold up a healthy volume: the thread is left behind and ends with us.
-    thread::spawn(move || {
-        let mut found = Ok(None);
-        for repository in &repositories {
-            found = find_newer(repository.as_ref(), &marker);
-            if !matches!(found, Ok(None)) {
-                break;
-            }
-        }
-        drop(sender.send(found));
-    });
-    match receiver.recv_timeout(limit) {
-        Ok(Ok(found)) => Some(found),
-        Ok(Err(error)) => {
+    let look = move || {
+        let mut answers = repositories.iter().map(|repository| find_newer(repository.as_ref(), &marker));
+        answers.find(|answer| !matches!(answer, Ok(None))).unwrap_or(Ok(None))
+    };
+    match within(limit, look) {
+        Some(Ok(found)) => Some(found),
+        Some(Err(error)) => {
             tracing::warn!(%error, "cannot tell whether the volume is stale; starting with it");
             None
         }
-        Err(_) => {
+        None => {
             tracing::warn!(
                 seconds = limit.as_secs_f32(),
                 "no answer in time whether the volume is stale; starting with it"
@@ -160,12 +151,8 @@ pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Optio
 /// The newest snapshot of the first repository, if it says so within `limit`.
 pub fn newest_within(scope: &Scope, limit: Duration) -> Option<Summary> {
     let repository = Arc::clone(scope.repositories.first()?);
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let newest = repository.newest().and_then(|id| id.map(|id| repository.summary(&id)).transpose());
-        drop(sender.send(newest));
-    });
-    receiver.recv_timeout(limit).ok()?.ok()?
+    let look = move || repository.newest().and_then(|id| id.map(|id| repository.summary(&id)).transpose());
+    within(limit, look)?.ok()?
 }
 
 fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option<Summary>, RepositoryError> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::base::fs::sync_file_system;
 use crate::ops::bring::{Brought, bring_archive, bring_back, check_space, finish_commit};
+use crate::ops::compare::find;
 use crate::ops::error::Refusal;
 use crate::ops::reach::{Offer, ask, pick, take_over};
 use crate::ops::{OpsError, Scope};
@@ -88,14 +89,7 @@ fn choose(scope: &Scope, options: &RestoreOptions) -> Result<(Arc<dyn Repository
             Offer::OutOfReach(error) => Err(error),
         };
     }
-    let mut first_error = None;
-    for repository in &scope.repositories {
-        match pick(repository.as_ref(), &options.wanted) {
-            Ok(summary) => return Ok((Arc::clone(repository), summary)),
-            Err(error) => drop(first_error.get_or_insert(error)),
-        }
-    }
-    Err(first_error.unwrap_or(OpsError::NoRepository))
+    find(scope, &options.wanted)
 }
 
 fn plan(

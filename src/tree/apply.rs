@@ -43,7 +43,7 @@ pub(crate) fn apply(
 ) -> Result<Stat, TreeError> {
     let work = Work { target, entry, root, problems };
     let before = target.stat().map_err(|error| work.error("stat", error))?;
-    apply_after(before, target, entry, root, problems)
+    work.carry_out(before)
 }
 
 /// [`apply`] for whoever has looked at the target just now.
@@ -54,18 +54,7 @@ pub(crate) fn apply_after(
     root: &Root,
     problems: &Problems,
 ) -> Result<Stat, TreeError> {
-    let work = Work { target, entry, root, problems };
-    let object = target.object();
-    // A default ACL of the directory above would outlive the mode set below.
-    work.remove_leftovers(&object)?;
-    let owned = work.set_owner(&before)?;
-    let mode = work.set_mode(&before, owned)?;
-    work.set_attributes(&object)?;
-    if mode & SET_ID != 0 || !entry.attributes.is_empty() {
-        work.check_mode(mode)?;
-    }
-    work.set_time()?;
-    Ok(before)
+    Work { target, entry, root, problems }.carry_out(before)
 }
 
 struct Work<'w> {
@@ -84,6 +73,20 @@ enum Owned {
 }
 
 impl Work<'_> {
+    fn carry_out(&self, before: Stat) -> Result<Stat, TreeError> {
+        let object = self.target.object();
+        // A default ACL of the directory above would outlive the mode set below.
+        self.remove_leftovers(&object)?;
+        let owned = self.set_owner(&before)?;
+        let mode = self.set_mode(&before, owned)?;
+        self.set_attributes(&object)?;
+        if mode & SET_ID != 0 || !self.entry.attributes.is_empty() {
+            self.check_mode(mode)?;
+        }
+        self.set_time()?;
+        Ok(before)
+    }
+
     fn remove_leftovers(&self, object: &Object<'_>) -> Result<(), TreeError> {
         let names = match object.names() {
             Ok(names) => names,
