@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use bytes::Bytes;
 use volkeep::base::clock::{Clock, ManualClock};
 use volkeep::base::timestamp::Timestamp;
 use volkeep::store::limit::{LimitStore, Limits};
 use volkeep::store::retry::{RetryPolicy, RetryStore};
 use volkeep::store::{
-    FaultyStore, Key, LocalStore, MemoryStore, ObjectInfo, ObjectStore, Presence, Put, StoreError,
+    FaultyStore, Key, LocalStore, MemoryStore, ObjectInfo, ObjectStore, Presence, Put, Replace, StoreError,
     StoreOptions, wrap,
 };
 
@@ -82,6 +83,9 @@ macro_rules! conformance {
                 what_is_not_there_is_not_found,
                 put_if_absent_never_replaces,
                 one_of_many_racers_creates,
+                replace_keeps_what_it_did_not_expect,
+                one_of_many_racers_replaces,
+                many_are_deleted_at_once,
                 readers_see_whole_objects_only
             );
         }
@@ -115,7 +119,7 @@ fn presence_is_absent_then_present(store: &dyn ObjectStore) {
     assert_eq!(store.presence().unwrap(), Presence::Absent);
     store.create().unwrap();
     assert_eq!(store.presence().unwrap(), Presence::Present);
-    store.put(&key("a"), b"x").unwrap();
+    store.put(&key("a"), &Bytes::from_static(b"x")).unwrap();
     store.create().unwrap();
     assert_eq!(store.get(&key("a")).unwrap(), b"x", "creating twice takes nothing away");
     assert!(!store.location().is_empty());
@@ -127,9 +131,11 @@ fn a_store_that_is_not_there_is_unreachable(store: &dyn ObjectStore) {
         store.get(&key).map(drop),
         store.get_range(&key, 0, 1).map(drop),
         store.size(&key).map(drop),
-        store.put(&key, b"x"),
-        store.put_if_absent(&key, b"x").map(drop),
+        store.put(&key, &Bytes::from_static(b"x")),
+        store.put_if_absent(&key, &Bytes::from_static(b"x")).map(drop),
+        store.replace(&key, &Bytes::new(), &Bytes::from_static(b"x")).map(drop),
         store.delete(&key),
+        store.delete_many(std::slice::from_ref(&key)),
         store.list("", &mut |_| Ok(())),
     ];
     for outcome in refused {
@@ -154,7 +160,7 @@ fn ranges_are_exact(store: &dyn ObjectStore) {
     let key = key("packs/a");
     store.put(&key, &bytes).unwrap();
     for (offset, length) in [(0, 10), (50_000, 40_000), (99_990, 10), (0, 100_000), (7, 0), (100_000, 0)] {
-        let expected = &bytes[offset..offset + length];
+        let expected = bytes.slice(offset..offset + length);
         assert!(
             store.get_range(&key, offset as u64, length as u64).unwrap() == expected,
             "{offset}+{length}"
@@ -173,7 +179,7 @@ fn listings_are_sorted_and_keep_to_their_prefix(store: &dyn ObjectStore) {
     let names =
         ["packs-b", "packs.b", "packs/0a", "packs/ab/x", "packs/ab0", "packs0", "repository.json", "s/t"];
     for (number, name) in names.iter().enumerate().rev() {
-        store.put(&key(name), &vec![0; number]).unwrap();
+        store.put(&key(name), &vec![0; number].into()).unwrap();
     }
     assert_eq!(keys(store, ""), names);
     for prefix in ["packs", "packs/"] {
@@ -197,7 +203,7 @@ fn listings_are_sorted_and_keep_to_their_prefix(store: &dyn ObjectStore) {
 fn a_listing_ends_with_the_error_of_its_visitor(store: &dyn ObjectStore) {
     store.create().unwrap();
     for name in ["a", "b", "c"] {
-        store.put(&key(name), b"x").unwrap();
+        store.put(&key(name), &Bytes::from_static(b"x")).unwrap();
     }
     let mut seen = Vec::new();
     let outcome = store.list("", &mut |info| {
@@ -211,7 +217,7 @@ fn a_listing_ends_with_the_error_of_its_visitor(store: &dyn ObjectStore) {
 fn a_visitor_may_use_the_store(store: &dyn ObjectStore) {
     store.create().unwrap();
     for name in ["t/a", "t/b", "t/c"] {
-        store.put(&key(name), b"x").unwrap();
+        store.put(&key(name), &Bytes::from_static(b"x")).unwrap();
     }
     store
         .list("t", &mut |info| store.get(&info.key).map(drop).and_then(|()| store.delete(&info.key)))
@@ -222,7 +228,7 @@ fn a_visitor_may_use_the_store(store: &dyn ObjectStore) {
 fn put_replaces(store: &dyn ObjectStore) {
     store.create().unwrap();
     for bytes in [b"first, and longer".as_slice(), b"second", b""] {
-        store.put(&key("a/b"), bytes).unwrap();
+        store.put(&key("a/b"), &Bytes::from_static(bytes)).unwrap();
         assert_eq!(store.get(&key("a/b")).unwrap(), bytes);
     }
     assert_eq!(keys(store, ""), ["a/b"]);
@@ -230,19 +236,19 @@ fn put_replaces(store: &dyn ObjectStore) {
 
 fn delete_may_come_twice(store: &dyn ObjectStore) {
     store.create().unwrap();
-    store.put(&key("a/b"), b"x").unwrap();
+    store.put(&key("a/b"), &Bytes::from_static(b"x")).unwrap();
     for _ in 0..2 {
         store.delete(&key("a/b")).unwrap();
     }
     store.delete(&key("never/was")).unwrap();
     assert!(keys(store, "").is_empty());
-    store.put(&key("a/b"), b"y").unwrap();
+    store.put(&key("a/b"), &Bytes::from_static(b"y")).unwrap();
     assert_eq!(store.get(&key("a/b")).unwrap(), b"y");
 }
 
 fn what_is_not_there_is_not_found(store: &dyn ObjectStore) {
     store.create().unwrap();
-    store.put(&key("packs/a"), b"x").unwrap();
+    store.put(&key("packs/a"), &Bytes::from_static(b"x")).unwrap();
     for name in ["b", "packs", "packs/b", "packs/a/b", "none/at/all"] {
         let missing = key(name);
         let outcomes = [
@@ -258,11 +264,11 @@ fn what_is_not_there_is_not_found(store: &dyn ObjectStore) {
 
 fn put_if_absent_never_replaces(store: &dyn ObjectStore) {
     store.create().unwrap();
-    assert_eq!(store.put_if_absent(&key("leases/1"), b"first").unwrap(), Put::Created);
-    assert_eq!(store.put_if_absent(&key("leases/1"), b"second").unwrap(), Put::Exists);
+    assert_eq!(store.put_if_absent(&key("leases/1"), &Bytes::from_static(b"first")).unwrap(), Put::Created);
+    assert_eq!(store.put_if_absent(&key("leases/1"), &Bytes::from_static(b"second")).unwrap(), Put::Exists);
     assert_eq!(store.get(&key("leases/1")).unwrap(), b"first");
     store.delete(&key("leases/1")).unwrap();
-    assert_eq!(store.put_if_absent(&key("leases/1"), b"third").unwrap(), Put::Created);
+    assert_eq!(store.put_if_absent(&key("leases/1"), &Bytes::from_static(b"third")).unwrap(), Put::Created);
     assert_eq!(keys(store, ""), ["leases/1"]);
 }
 
@@ -271,12 +277,12 @@ fn one_of_many_racers_creates(store: &dyn ObjectStore) {
     for round in 0..20 {
         let lease = key(&format!("leases/{round}"));
         let start = Barrier::new(8);
-        let winners: Vec<Vec<u8>> = std::thread::scope(|scope| {
+        let winners: Vec<Bytes> = std::thread::scope(|scope| {
             let racers: Vec<_> = (0..8u8)
                 .map(|racer| {
                     let (lease, start) = (&lease, &start);
                     scope.spawn(move || {
-                        let bytes = vec![racer; 1000];
+                        let bytes = Bytes::from(vec![racer; 1000]);
                         start.wait();
                         (store.put_if_absent(lease, &bytes).unwrap() == Put::Created).then_some(bytes)
                     })
@@ -289,17 +295,76 @@ fn one_of_many_racers_creates(store: &dyn ObjectStore) {
     }
 }
 
+fn replace_keeps_what_it_did_not_expect(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    let [first, second, third] = ["first", "second", "third"].map(|text| Bytes::from_static(text.as_bytes()));
+    let lease = key("leases/1");
+    assert_eq!(store.replace(&lease, &first, &second).unwrap(), Replace::Changed, "nothing is there");
+    store.put(&lease, &first).unwrap();
+    assert_eq!(store.replace(&lease, &second, &third).unwrap(), Replace::Changed);
+    assert_eq!(store.get(&lease).unwrap(), first);
+    let replaced = store.replace(&lease, &first, &second).unwrap();
+    match replaced {
+        Replace::Done => assert_eq!(store.get(&lease).unwrap(), second),
+        Replace::Unsupported => assert_eq!(store.get(&lease).unwrap(), first),
+        Replace::Changed => panic!("nobody changed it"),
+    }
+}
+
+fn one_of_many_racers_replaces(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    let lease = key("leases/1");
+    let (first, probe) = (Bytes::from_static(b"first"), Bytes::from_static(b"probe"));
+    store.put(&lease, &probe).unwrap();
+    if store.replace(&lease, &probe, &first).unwrap() == Replace::Unsupported {
+        return;
+    }
+    for round in 0..10u8 {
+        let before = Bytes::from(store.get(&lease).unwrap());
+        let start = Barrier::new(8);
+        let winners: Vec<Bytes> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8u8)
+                .map(|racer| {
+                    let (lease, start, before) = (&lease, &start, &before);
+                    scope.spawn(move || {
+                        let bytes = Bytes::from(vec![round, racer]);
+                        start.wait();
+                        (store.replace(lease, before, &bytes).unwrap() == Replace::Done).then_some(bytes)
+                    })
+                })
+                .collect();
+            racers.into_iter().filter_map(|racer| racer.join().unwrap()).collect()
+        });
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert_eq!(store.get(&lease).unwrap(), winners[0], "round {round}");
+    }
+}
+
+fn many_are_deleted_at_once(store: &dyn ObjectStore) {
+    store.create().unwrap();
+    store.delete_many(&[]).unwrap();
+    // More than S3 takes in one request.
+    let names: Vec<Key> = (0..1_203).map(|number| key(&format!("packs/{number:04}"))).collect();
+    for name in &names {
+        store.put(name, &Bytes::from_static(b"x")).unwrap();
+    }
+    let (gone, kept) = names.split_at(1_200);
+    let gone: Vec<Key> = gone.iter().cloned().chain([key("never/was")]).collect();
+    store.delete_many(&gone).unwrap();
+    assert_eq!(keys(store, ""), kept.iter().map(Key::to_string).collect::<Vec<_>>());
+}
+
 fn readers_see_whole_objects_only(store: &dyn ObjectStore) {
     const LENGTH: usize = 300_000;
     store.create().unwrap();
     let key = key("state");
-    store.put(&key, &vec![0; LENGTH]).unwrap();
+    store.put(&key, &vec![0; LENGTH].into()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in 1..=40u8 {
                 // Of changing length: a part of one object must not pass for another.
-                store.put(&key, &vec![round; LENGTH - usize::from(round)]).unwrap();
+                store.put(&key, &vec![round; LENGTH - usize::from(round)].into()).unwrap();
             }
             done.store(true, Ordering::Release);
         });
@@ -348,6 +413,6 @@ fn keys(store: &dyn ObjectStore, prefix: &str) -> Vec<String> {
 }
 
 /// Bytes that differ at neighbouring places and do not repeat every power of two.
-fn pattern(length: usize) -> Vec<u8> {
+fn pattern(length: usize) -> Bytes {
     (0..length).map(|at| (at % 251) as u8).collect()
 }

@@ -7,11 +7,16 @@ use crate::base::clock::Clock;
 use crate::repository::Repository;
 use crate::repository::packed::{Packed, PackedOptions};
 use crate::store::{LocalStore, ObjectStore, StoreOptions, wrap};
+#[cfg(feature = "s3")]
+use crate::store::{S3Options, S3Store};
 
 #[derive(Clone, Debug)]
 pub enum Location {
     /// The packed format in a directory of this machine.
     Directory(PathBuf),
+    /// The packed format in a bucket.
+    #[cfg(feature = "s3")]
+    S3(Box<S3Options>),
 }
 
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct RepositoryOptions {
 pub fn open(options: &RepositoryOptions, clock: &Arc<dyn Clock>) -> Arc<dyn Repository> {
     let store: Arc<dyn ObjectStore> = match &options.location {
         Location::Directory(path) => Arc::new(LocalStore::new(path.clone())),
+        #[cfg(feature = "s3")]
+        Location::S3(options) => Arc::new(S3Store::new(options.as_ref().clone())),
     };
     let store = wrap(store, &options.store, Arc::clone(clock));
     Arc::new(Packed::new(store, options.packed, Arc::clone(clock)))

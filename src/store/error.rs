@@ -13,12 +13,12 @@ pub enum StoreError {
     /// The store answered, and there is no such object.
     #[error("there is no object {key}")]
     NotFound { key: Key },
-    /// Nobody answered, or the container is gone. Worth another try.
+    /// Nobody answered, or the container is gone. Worth another try, but for an untrusted certificate.
     #[error("{location} cannot be reached: {reason}")]
-    Unreachable { location: String, reason: String },
+    Unreachable { location: String, reason: String, obstacle: Obstacle },
     /// The store answered and refused us: credentials, permissions, policy.
     #[error("{location} denies access: {reason}")]
-    Denied { location: String, reason: String },
+    Denied { location: String, reason: String, denial: Denial },
     /// Throttled, an internal error of the store, a connection that was cut. Worth another try; a write may
     /// have been done all the same.
     #[error("{location} failed for the moment: {reason}")]
@@ -40,10 +40,45 @@ pub enum StoreError {
     BadKey { key: String, reason: &'static str },
 }
 
+/// What is in the way to a store that cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The directory or bucket itself is not there.
+    Container,
+    /// The host's name leads nowhere.
+    Name,
+    /// Nobody listens there.
+    Refused,
+    /// Something listens that is not trusted, or that speaks another protocol.
+    Certificate,
+    /// No answer in time.
+    Silence,
+    /// Any other trouble on the way.
+    Network,
+}
+
+/// Why a store that answers refuses us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// We are known, and may not do this. The name of what is missing, where there is one, such as
+    /// `s3:ListBucket`.
+    Permission(Option<&'static str>),
+    /// We are not who we say: the key is unknown, its secret is wrong, or it has expired.
+    Credentials,
+    /// We say nothing about who we are: no key was found.
+    NoCredentials,
+    /// Signatures hold for minutes, and the clocks are further apart.
+    Clock,
+}
+
 impl StoreError {
     /// Whether the same call may succeed a little later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Temporary { .. })
+        match self {
+            Self::Unreachable { obstacle, .. } => *obstacle != Obstacle::Certificate,
+            Self::Temporary { .. } => true,
+            _ => false,
+        }
     }
 
     /// Sorts an error of the operating system. Not for `NotFound`, whose meaning depends on what was asked.
@@ -51,7 +86,9 @@ impl StoreError {
         let location = location.into();
         let reason = source.to_string();
         match Errno::from_io_error(&source) {
-            Some(Errno::ACCESS | Errno::PERM) => Self::Denied { location, reason },
+            Some(Errno::ACCESS | Errno::PERM) => {
+                Self::Denied { location, reason, denial: Denial::Permission(None) }
+            }
             Some(Errno::ROFS) => Self::ReadOnly { location },
             Some(Errno::NOSPC | Errno::DQUOT) => Self::Full { location, reason },
             // What a network file system says when its server restarted, is slow, or is busy.
@@ -68,7 +105,7 @@ impl StoreError {
                 | Errno::NETDOWN
                 | Errno::NETUNREACH
                 | Errno::SHUTDOWN,
-            ) => Self::Unreachable { location, reason },
+            ) => Self::Unreachable { location, reason, obstacle: Obstacle::Network },
             // EIO belongs here: a dying disk does not heal, and waiting for it would stall every read of it.
             _ => Self::Io { location, source },
         }

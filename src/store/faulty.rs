@@ -7,9 +7,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
-use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit};
+use crate::store::{Denial, Key, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
@@ -21,6 +23,8 @@ pub enum Operation {
     GetRange,
     Put,
     PutIfAbsent,
+    Replace,
+    /// Of `delete_many` too, once a key.
     Delete,
 }
 
@@ -207,11 +211,11 @@ impl FaultyStore {
         bytes
     }
 
-    fn written(&self, fault: Option<Fault>, bytes: &[u8]) -> Vec<u8> {
+    fn written(&self, fault: Option<Fault>, bytes: &[u8]) -> Bytes {
         lock(&self.counts).uploaded += bytes.len() as u64;
         let mut bytes = bytes.to_vec();
         damage(fault, &mut bytes);
-        bytes
+        bytes.into()
     }
 
     fn error(&self, failure: Failure, key: Option<&Key>) -> StoreError {
@@ -219,8 +223,10 @@ impl FaultyStore {
         let reason = "by script".to_owned();
         match (failure, key) {
             (Failure::NotFound, Some(key)) => StoreError::NotFound { key: key.clone() },
-            (Failure::NotFound | Failure::Unreachable, _) => StoreError::Unreachable { location, reason },
-            (Failure::Denied, _) => StoreError::Denied { location, reason },
+            (Failure::NotFound | Failure::Unreachable, _) => {
+                StoreError::Unreachable { location, reason, obstacle: Obstacle::Network }
+            }
+            (Failure::Denied, _) => StoreError::Denied { location, reason, denial: Denial::Permission(None) },
             (Failure::Temporary, _) => StoreError::Temporary { location, reason },
             (Failure::Full, _) => StoreError::Full { location, reason },
             (Failure::ReadOnly, _) => StoreError::ReadOnly { location },
@@ -273,25 +279,31 @@ impl ObjectStore for FaultyStore {
         Ok(self.read(fault.filter(|fault| *fault != Fault::Truncated), bytes))
     }
 
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         let fault = self.begin(Operation::Put, key.as_str());
         let bytes = self.written(fault, bytes);
         self.run(fault, Some(key), || self.inner.put(key, &bytes))
     }
 
-    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
         let fault = self.begin(Operation::PutIfAbsent, key.as_str());
         let bytes = self.written(fault, bytes);
         self.run(fault, Some(key), || self.inner.put_if_absent(key, &bytes))
     }
 
-    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner.tidy(now)
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
+        let fault = self.begin(Operation::Replace, key.as_str());
+        let bytes = self.written(fault, bytes);
+        self.run(fault, Some(key), || self.inner.replace(key, expected, &bytes))
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let fault = self.begin(Operation::Delete, key.as_str());
         self.run(fault, Some(key), || self.inner.delete(key))
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.tidy(now)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The script does what it says, when it says so.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::timestamp::Timestamp;
@@ -35,13 +37,16 @@ fn patterns_take_stars() {
 fn failures_come_as_often_as_told_and_to_whom_told() {
     let (_, store) = store();
     store.inject(Rule::new(Operation::Put, "packs/*", Fault::Fail(Failure::Full)).after(1).times(2));
-    store.put(&key("segments/a"), b"x").unwrap();
-    store.put(&key("packs/a"), b"x").unwrap();
+    store.put(&key("segments/a"), &Bytes::from_static(b"x")).unwrap();
+    store.put(&key("packs/a"), &Bytes::from_static(b"x")).unwrap();
     for _ in 0..2 {
-        assert!(matches!(store.put(&key("packs/a"), b"y"), Err(StoreError::Full { .. })));
+        assert!(matches!(
+            store.put(&key("packs/a"), &Bytes::from_static(b"y")),
+            Err(StoreError::Full { .. })
+        ));
     }
     assert_eq!(store.get(&key("packs/a")).unwrap(), b"x");
-    store.put(&key("packs/a"), b"y").unwrap();
+    store.put(&key("packs/a"), &Bytes::from_static(b"y")).unwrap();
     store.inject(Rule::any("*", Fault::Fail(Failure::Unreachable)).always());
     assert!(matches!(store.presence(), Err(StoreError::Unreachable { .. })));
     assert!(matches!(store.get(&key("packs/a")), Err(StoreError::Unreachable { .. })));
@@ -53,14 +58,17 @@ fn failures_come_as_often_as_told_and_to_whom_told() {
 fn a_lost_response_is_done_all_the_same() {
     let (_, store) = store();
     store.inject(Rule::new(Operation::PutIfAbsent, "a", Fault::LostResponse));
-    assert!(matches!(store.put_if_absent(&key("a"), b"x"), Err(StoreError::Temporary { .. })));
+    assert!(matches!(
+        store.put_if_absent(&key("a"), &Bytes::from_static(b"x")),
+        Err(StoreError::Temporary { .. })
+    ));
     assert_eq!(store.get(&key("a")).unwrap(), b"x");
 }
 
 #[test]
 fn damage_hits_reads_and_writes() {
     let (_, store) = store();
-    store.put(&key("a"), b"abcd").unwrap();
+    store.put(&key("a"), &Bytes::from_static(b"abcd")).unwrap();
     store.inject(Rule::new(Operation::Get, "a", Fault::Truncated));
     store.inject(Rule::new(Operation::Get, "a", Fault::FlippedBit));
     assert_eq!(store.get(&key("a")).unwrap(), b"ab");
@@ -71,7 +79,7 @@ fn damage_hits_reads_and_writes() {
     let error = store.get_range(&key("a"), 1, 2).unwrap_err();
     assert!(matches!(error, StoreError::ShortRead { expected: 3, found: 2, .. }), "{error}");
     store.inject(Rule::new(Operation::Put, "b", Fault::Truncated));
-    store.put(&key("b"), b"abcd").unwrap();
+    store.put(&key("b"), &Bytes::from_static(b"abcd")).unwrap();
     assert_eq!(store.get(&key("b")).unwrap(), b"ab");
 }
 
@@ -90,7 +98,7 @@ fn calls_and_bytes_are_counted_and_the_hook_runs_first() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = seen.clone();
     store.before_each(move |operation, subject| lock(&log).push((operation, subject.to_owned())));
-    store.put(&key("a"), b"abc").unwrap();
+    store.put(&key("a"), &Bytes::from_static(b"abc")).unwrap();
     store.get(&key("a")).unwrap();
     assert!(store.get(&key("b")).is_err());
     let counts = store.counts();

@@ -4,11 +4,13 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
 use crate::store::pause::pause;
-use crate::store::{Key, ObjectInfo, ObjectStore, Presence, Put, StoreError, Visit};
+use crate::store::{Key, ObjectInfo, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 /// How many listed objects are handed on together.
 const LISTED_AT_ONCE: usize = 1000;
@@ -111,25 +113,37 @@ impl ObjectStore for LimitStore {
         Ok(bytes)
     }
 
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         self.pay(&self.upload, bytes.len() as u64);
         let _connection = self.connections.enter();
         self.inner.put(key, bytes)
     }
 
-    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
         self.pay(&self.upload, bytes.len() as u64);
         let _connection = self.connections.enter();
         self.inner.put_if_absent(key, bytes)
     }
 
-    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner.tidy(now)
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
+        self.pay(&self.upload, bytes.len() as u64);
+        let _connection = self.connections.enter();
+        self.inner.replace(key, expected, bytes)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let _connection = self.connections.enter();
         self.inner.delete(key)
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
+        let _connection = self.connections.enter();
+        self.inner.delete_many(keys)
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let _connection = self.connections.enter();
+        self.inner.tidy(now)
     }
 }
 
@@ -218,7 +232,7 @@ mod tests {
     fn bytes_are_paid_for_in_time() {
         let (clock, _, store) = limited(Limits { upload: 1000, download: 500, ..Limits::default() });
         for number in 0..10 {
-            store.put(&key(&format!("a{number}")), &[0; 1000]).unwrap();
+            store.put(&key(&format!("a{number}")), &vec![0; 1000].into()).unwrap();
         }
         assert_eq!(clock.elapsed(), Duration::from_secs(10));
         store.get(&key("a1")).unwrap();
@@ -226,14 +240,14 @@ mod tests {
         // One of the three seconds was saved up while nothing was downloaded.
         assert_eq!(clock.elapsed(), Duration::from_secs(12));
         clock.advance(Duration::from_secs(3600));
-        store.put(&key("b"), &[0; 2000]).unwrap();
+        store.put(&key("b"), &vec![0; 2000].into()).unwrap();
         assert_eq!(clock.elapsed(), Duration::from_secs(3613), "no more than a second is saved up");
     }
 
     #[test]
     fn no_limit_is_no_wait() {
         let (clock, _, store) = limited(Limits::default());
-        store.put(&key("a"), &[0; 1 << 20]).unwrap();
+        store.put(&key("a"), &vec![0; 1 << 20].into()).unwrap();
         assert_eq!(clock.elapsed(), Duration::ZERO);
     }
 
@@ -254,7 +268,9 @@ mod tests {
         std::thread::scope(|scope| {
             for number in 0..MOST * 4 {
                 let store = &store;
-                scope.spawn(move || store.put(&key(&format!("a{number}")), b"x").unwrap());
+                scope.spawn(move || {
+                    store.put(&key(&format!("a{number}")), &Bytes::from_static(b"x")).unwrap()
+                });
             }
         });
         assert_eq!(highest.load(Ordering::SeqCst), MOST);
@@ -265,7 +281,7 @@ mod tests {
     fn a_listing_may_use_the_only_connection() {
         let (_, _, store) = limited(Limits { connections: 1, ..Limits::default() });
         for number in 0..LISTED_AT_ONCE + 5 {
-            store.put(&key(&format!("a/{number:05}")), b"x").unwrap();
+            store.put(&key(&format!("a/{number:05}")), &Bytes::from_static(b"x")).unwrap();
         }
         let seen = Mutex::new(Vec::new());
         store

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
-use crate::store::{Key, ObjectInfo, ObjectStore, Presence, Put, StoreError, Visit, key};
+use crate::store::{Key, ObjectInfo, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit, key};
 
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -17,7 +19,7 @@ pub struct MemoryStore {
 
 #[derive(Debug)]
 struct Object {
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     modified: Timestamp,
 }
 
@@ -36,6 +38,7 @@ impl MemoryStore {
             None => Err(StoreError::Unreachable {
                 location: self.location(),
                 reason: "it was not created".to_owned(),
+                obstacle: Obstacle::Container,
             }),
         }
     }
@@ -45,11 +48,11 @@ impl MemoryStore {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn object(&self, bytes: &[u8]) -> Object {
-        Object { bytes: bytes.into(), modified: self.clock.now() }
+    fn object(&self, bytes: &Bytes) -> Object {
+        Object { bytes: bytes.clone(), modified: self.clock.now() }
     }
 
-    fn bytes(&self, key: &Key) -> Result<Arc<[u8]>, StoreError> {
+    fn bytes(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.with(|objects| match objects.get(key) {
             Some(object) => Ok(object.bytes.clone()),
             None => Err(StoreError::NotFound { key: key.clone() }),
@@ -109,7 +112,7 @@ impl ObjectStore for MemoryStore {
         })
     }
 
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         let object = self.object(bytes);
         self.with(|objects| {
             objects.insert(key.clone(), object);
@@ -117,7 +120,7 @@ impl ObjectStore for MemoryStore {
         })
     }
 
-    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
         let object = self.object(bytes);
         self.with(|objects| {
             if objects.contains_key(key) {
@@ -125,6 +128,17 @@ impl ObjectStore for MemoryStore {
             }
             objects.insert(key.clone(), object);
             Ok(Put::Created)
+        })
+    }
+
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
+        let object = self.object(bytes);
+        self.with(|objects| match objects.get_mut(key) {
+            Some(present) if present.bytes == *expected => {
+                *present = object;
+                Ok(Replace::Done)
+            }
+            _ => Ok(Replace::Changed),
         })
     }
 

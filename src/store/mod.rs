@@ -10,12 +10,16 @@ pub mod memory;
 pub mod options;
 mod pause;
 pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::fmt::Debug;
 
+use bytes::Bytes;
+
 use crate::base::timestamp::Timestamp;
 
-pub use error::StoreError;
+pub use error::{Denial, Obstacle, StoreError};
 pub use faulty::FaultyStore;
 pub use key::Key;
 pub use limit::LimitStore;
@@ -23,6 +27,8 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use options::{StoreOptions, wrap};
 pub use retry::RetryStore;
+#[cfg(feature = "s3")]
+pub use s3::{S3Options, S3Store};
 
 /// What every implementation promises is written here and held to by one conformance suite.
 ///
@@ -54,13 +60,22 @@ pub trait ObjectStore: Send + Sync + Debug {
 
     /// Readers see the old object or the new one, never a part; after the return the new one is durable. After
     /// an error it is the old or the new one. A key must not also be a directory of other keys.
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError>;
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError>;
 
     /// As `put`, but never replaces: of all who race for one key exactly one is told `Created`.
-    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError>;
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError>;
+
+    /// As `put`, but only in place of an object whose whole content is `expected`: of all who race to replace
+    /// the same content exactly one is told `Done`. Says nothing about those who `put` or `delete` meanwhile.
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError>;
 
     /// Fine if it is not there.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// As `delete` for each, in as few requests as the store takes. After an error some may be gone.
+    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
 
     /// Removes what writers that died left behind, by the store's own means, and gives its number. `now` is the
     /// time of the clock the store goes by. Never touches an object.
@@ -85,6 +100,15 @@ pub enum Put {
     Created,
     /// Another object has that key; it was left as it is.
     Exists,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    Done,
+    /// The object is gone or has another content; it was left as it is.
+    Changed,
+    /// The store cannot compare and replace in one step. Nothing was done.
+    Unsupported,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

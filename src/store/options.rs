@@ -73,7 +73,7 @@ mod tests {
         faulty.inject(Rule::new(Operation::Put, "a", Fault::Fail(Failure::Temporary)));
         let options = StoreOptions { connections: 1, upload: 1000, ..StoreOptions::default() };
         let store = wrap(faulty.clone(), &options, clock.clone());
-        store.put(&Key::new("a").unwrap(), &[0; 5000]).unwrap();
+        store.put(&Key::new("a").unwrap(), &vec![0; 5000].into()).unwrap();
         assert_eq!(faulty.counts().of(Operation::Put), 2);
         let waited = clock.elapsed();
         assert!(

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::base::id::random_hex;
 use crate::base::timestamp::Timestamp;
 use crate::store::pause::pause;
-use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit};
+use crate::store::{Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
@@ -188,14 +190,14 @@ impl ObjectStore for RetryStore {
         self.run("get_range", key.as_str(), || self.inner.get_range(key, offset, length))
     }
 
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         self.run("put", key.as_str(), || self.inner.put(key, bytes))
     }
 
     /// Guards the lost response: an attempt may have been done though it failed, and then the next one finds
     /// our own object. Two writers of the very same bytes can therefore both be told `Created`; whoever races
     /// for a key must put something of its own into the object.
-    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
         let mut attempts = Attempts::start(self, "put_if_absent", key.as_str());
         let mut maybe_done = false;
         loop {
@@ -213,12 +215,39 @@ impl ObjectStore for RetryStore {
         }
     }
 
-    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner.tidy(now)
+    /// Guards the lost response as `put_if_absent` does.
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
+        let mut attempts = Attempts::start(self, "replace", key.as_str());
+        let mut maybe_done = false;
+        loop {
+            let outcome = self.inner.replace(key, expected, bytes).and_then(|replaced| match replaced {
+                Replace::Changed if maybe_done => match holder(self.inner.as_ref(), key, bytes)? {
+                    Put::Created => Ok(Replace::Done),
+                    Put::Exists => Ok(Replace::Changed),
+                },
+                replaced => Ok(replaced),
+            });
+            match outcome {
+                Ok(replaced) => return Ok(replaced),
+                Err(error) => {
+                    attempts.failed(error)?;
+                    maybe_done = true;
+                }
+            }
+        }
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.run("delete", key.as_str(), || self.inner.delete(key))
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
+        let first = keys.first().map(Key::as_str).unwrap_or_default();
+        self.run("delete_many", first, || self.inner.delete_many(keys))
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner.tidy(now)
     }
 }
 

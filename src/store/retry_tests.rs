@@ -1,5 +1,7 @@
 //! The schedule of attempts, on a clock that stands still.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::timestamp::Timestamp;
@@ -37,7 +39,7 @@ fn bench(deadline: u64) -> Bench {
 fn what_fails_for_the_moment_is_tried_until_it_works() {
     let bench = bench(120);
     bench.faulty.inject(Rule::new(Operation::Put, "a", Fault::Fail(Failure::Temporary)).times(4));
-    bench.store.put(&key("a"), b"x").unwrap();
+    bench.store.put(&key("a"), &Bytes::from_static(b"x")).unwrap();
     assert_eq!(bench.faulty.counts().of(Operation::Put), 5);
     // The bounds of four pauses are 0.2, 0.4, 0.8 and 1.6 s.
     let waited = bench.clock.elapsed();
@@ -85,7 +87,7 @@ fn what_will_not_pass_is_not_tried_again() {
     for failure in [Failure::Denied, Failure::Full, Failure::ReadOnly, Failure::Io, Failure::NotFound] {
         bench.faulty.reset_counts();
         bench.faulty.inject(Rule::new(Operation::Put, "a", Fault::Fail(failure)));
-        assert!(bench.store.put(&key("a"), b"x").is_err());
+        assert!(bench.store.put(&key("a"), &Bytes::from_static(b"x")).is_err());
         assert_eq!(bench.faulty.counts().total(), 1, "{failure:?}");
     }
     assert_eq!(bench.clock.elapsed(), Duration::ZERO);
@@ -104,16 +106,20 @@ fn a_cancelled_wait_ends_with_the_error() {
 fn our_own_object_after_a_lost_response_counts_as_created() {
     let bench = bench(120);
     bench.faulty.inject(Rule::new(Operation::PutIfAbsent, "*", Fault::LostResponse).times(2));
-    assert_eq!(bench.store.put_if_absent(&key("a"), b"ours").unwrap(), Put::Created);
-    assert_eq!(bench.store.put_if_absent(&key("a"), b"ours").unwrap(), Put::Exists, "nothing was lost");
+    assert_eq!(bench.store.put_if_absent(&key("a"), &Bytes::from_static(b"ours")).unwrap(), Put::Created);
+    assert_eq!(
+        bench.store.put_if_absent(&key("a"), &Bytes::from_static(b"ours")).unwrap(),
+        Put::Exists,
+        "nothing was lost"
+    );
 }
 
 #[test]
 fn another_object_after_a_failed_attempt_is_not_ours() {
     let bench = bench(120);
-    bench.faulty.put(&key("a"), b"theirs").unwrap();
+    bench.faulty.put(&key("a"), &Bytes::from_static(b"theirs")).unwrap();
     bench.faulty.inject(Rule::new(Operation::PutIfAbsent, "*", Fault::Fail(Failure::Temporary)));
-    assert_eq!(bench.store.put_if_absent(&key("a"), b"ours").unwrap(), Put::Exists);
+    assert_eq!(bench.store.put_if_absent(&key("a"), &Bytes::from_static(b"ours")).unwrap(), Put::Exists);
     assert_eq!(bench.store.get(&key("a")).unwrap(), b"theirs");
 }
 
@@ -122,14 +128,14 @@ fn the_look_after_a_lost_response_is_tried_again_too() {
     let bench = bench(120);
     bench.faulty.inject(Rule::new(Operation::PutIfAbsent, "*", Fault::LostResponse));
     bench.faulty.inject(Rule::new(Operation::Get, "*", Fault::Fail(Failure::Temporary)).times(3));
-    assert_eq!(bench.store.put_if_absent(&key("a"), b"ours").unwrap(), Put::Created);
+    assert_eq!(bench.store.put_if_absent(&key("a"), &Bytes::from_static(b"ours")).unwrap(), Put::Created);
 }
 
 #[test]
 fn a_listing_goes_on_where_it_broke_off() {
     let bench = bench(120);
     for name in ["a", "b", "c"] {
-        bench.faulty.put(&key(name), name.as_bytes()).unwrap();
+        bench.faulty.put(&key(name), &Bytes::from_static(name.as_bytes())).unwrap();
     }
     bench.faulty.inject(Rule::new(Operation::List, "", Fault::Fail(Failure::Temporary)));
     bench.faulty.inject(Rule::new(Operation::List, "", Fault::LostResponse));
@@ -148,7 +154,7 @@ fn a_listing_goes_on_where_it_broke_off() {
 #[test]
 fn an_error_of_the_visitor_is_returned_as_it_is() {
     let bench = bench(120);
-    bench.faulty.put(&key("a"), b"x").unwrap();
+    bench.faulty.put(&key("a"), &Bytes::from_static(b"x")).unwrap();
     let mut calls = 0;
     let error = bench.store.list("", &mut |_| {
         calls += 1;

@@ -68,7 +68,7 @@ pub fn create(
     let descriptor = Descriptor { id, identity: identity.to_owned(), codec, chunker, encryption: None };
     let bytes =
         sealed::seal(&descriptor, FORMAT).map_err(|error| RepositoryError::Worker(error.to_string()))?;
-    match store.put_if_absent(&keys::descriptor()?, &bytes)? {
+    match store.put_if_absent(&keys::descriptor()?, &bytes.into())? {
         Put::Created => Ok(descriptor),
         Put::Exists => read(store)?.ok_or_else(|| RepositoryError::Absent { location: store.location() }),
     }

@@ -1,6 +1,7 @@
 //! The snapshot file: the commit. Written last, whole, and only if absent; its name holds the hash of its
 //! bytes.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::timestamp::{self, Timestamp};
@@ -68,6 +69,7 @@ pub fn commit(objects: &Objects, document: &Document) -> Result<(SnapshotId, u64
     let mut bytes =
         serde_json::to_vec_pretty(document).map_err(|error| RepositoryError::Worker(error.to_string()))?;
     bytes.push(b'\n');
+    let bytes = Bytes::from(bytes);
     let id = keys::snapshot_id(document.time, &bytes);
     // The name holds the hash, so whoever was first wrote the same.
     match objects.put_new(&keys::snapshot(&id)?, &bytes)? {

@@ -58,7 +58,7 @@ pub fn pack_table(bytes: &[u8]) -> Reading {
         let sealed = [vec![0; ROOM_FOR_FRAMES], hidden].concat();
         for pack in [bytes.to_vec(), sealed] {
             let Ok(key) = keys::pack(id) else { continue };
-            if objects.store.put(&key, &pack).is_err() {
+            if objects.store.put(&key, &pack.into()).is_err() {
                 continue;
             }
             if let Ok((frames, size)) = objects.table(id) {
@@ -93,7 +93,7 @@ pub fn snapshot(bytes: &[u8]) -> Reading {
     let stored = |bytes: &[u8]| {
         let objects = objects().ok()?;
         let id = keys::snapshot_id(Timestamp::default(), bytes);
-        objects.store.put(&keys::snapshot(&id).ok()?, bytes).ok()?;
+        objects.store.put(&keys::snapshot(&id).ok()?, &bytes.to_vec().into()).ok()?;
         Some((objects, id))
     };
     let read = |(objects, id): &(Objects, SnapshotId)| document::read(objects, REPOSITORY, id).ok();
@@ -180,7 +180,7 @@ fn objects() -> Result<Objects, StoreError> {
 /// An otherwise empty store with one object in it.
 fn holding(key: Result<Key, StoreError>, bytes: &[u8]) -> Option<Objects> {
     let objects = objects().ok()?;
-    objects.store.put(&key.ok()?, bytes).ok()?;
+    objects.store.put(&key.ok()?, &bytes.to_vec().into()).ok()?;
     Some(objects)
 }
 

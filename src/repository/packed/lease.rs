@@ -56,7 +56,7 @@ pub fn take(objects: &Objects, writer: &Writer, now: Timestamp) -> Result<Epoch,
             Lease { epoch, volume_id: writer.volume_id.clone(), host: writer.host.clone(), since: now };
         let bytes =
             sealed::seal(&lease, FORMAT).map_err(|error| RepositoryError::Worker(error.to_string()))?;
-        if objects.put_new(&keys::lease(epoch)?, &bytes)? == Put::Created {
+        if objects.put_new(&keys::lease(epoch)?, &bytes.into())? == Put::Created {
             return Ok(epoch);
         }
     }
@@ -134,7 +134,9 @@ mod tests {
             host: "h".into(),
             since: Timestamp::default(),
         };
-        objects.put_new(&keys::lease(last.epoch).unwrap(), &sealed::seal(&last, FORMAT).unwrap()).unwrap();
+        objects
+            .put_new(&keys::lease(last.epoch).unwrap(), &sealed::seal(&last, FORMAT).unwrap().into())
+            .unwrap();
         let taken = take(&objects, &writer, Timestamp::default());
         assert!(matches!(taken, Err(RepositoryError::Damaged { .. })), "{taken:?}");
         assert_eq!(newest(&objects).unwrap(), Some(last));

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::hash::Hash;
 use crate::base::sealed::{self, SealError};
 use crate::repository::RepositoryError;
@@ -129,8 +131,9 @@ impl Objects {
         let id = Hash::of(lines);
         let key = keys::segment(&id)?;
         let stored = self.encode(lines)?;
-        self.store.put(&key, &stored)?;
-        Ok((id, stored.len() as u64))
+        let length = stored.len() as u64;
+        self.store.put(&key, &stored.into())?;
+        Ok((id, length))
     }
 
     pub fn encode(&self, plain: &[u8]) -> Result<Vec<u8>, RepositoryError> {
@@ -139,7 +142,7 @@ impl Objects {
             .map_err(|error| RepositoryError::Worker(format!("compressing: {error}")))
     }
 
-    pub fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<Put, RepositoryError> {
+    pub fn put_new(&self, key: &Key, bytes: &Bytes) -> Result<Put, RepositoryError> {
         Ok(self.store.put_if_absent(key, bytes)?)
     }
 

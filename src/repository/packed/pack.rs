@@ -3,6 +3,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
@@ -60,14 +61,14 @@ impl PackBuilder {
         let table = Table { pack: self.id, frames: rows };
         let value = serde_json::to_vec(&table)?;
         self.bytes.extend(codec.hide(&with_trailer(seal_compact(&value)))?);
-        Ok(FinishedPack { id: self.id, bytes: self.bytes, frames: self.frames })
+        Ok(FinishedPack { id: self.id, bytes: self.bytes.into(), frames: self.frames })
     }
 }
 
 #[derive(Debug)]
 pub struct FinishedPack {
     pub id: PackId,
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     pub frames: Vec<Frame>,
 }
 

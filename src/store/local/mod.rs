@@ -10,12 +10,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
 
 use crate::base::fs::{metadata_if_present, remove_if_present, sync_file_system, sync_parent, write_atomic};
 use crate::base::timestamp::Timestamp;
-use crate::store::{Key, ObjectStore, Presence, Put, StoreError, Visit, key};
+use crate::store::{Key, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit, key};
 
 /// Before the umask: backups are for the owner, and for a group that watches over them.
 const FILE_MODE: u32 = 0o640;
@@ -105,7 +106,8 @@ impl LocalStore {
     }
 
     fn unreachable(&self, reason: &str) -> StoreError {
-        StoreError::Unreachable { location: self.location(), reason: reason.to_owned() }
+        let (location, reason) = (self.location(), reason.to_owned());
+        StoreError::Unreachable { location, reason, obstacle: Obstacle::Container }
     }
 }
 
@@ -186,16 +188,24 @@ impl ObjectStore for LocalStore {
         Ok(bytes)
     }
 
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         self.write(key, |path| write_atomic(path, bytes, FILE_MODE))
     }
 
-    fn put_if_absent(&self, key: &Key, bytes: &[u8]) -> Result<Put, StoreError> {
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
         self.write(key, |path| write::write_if_absent(&self.root, path, bytes))
     }
 
-    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.sweep(now)
+    /// Those who replace take turns by a lock on the root, which ends with its holder.
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
+        let Some(_turn) = write::turn(&self.root).map_err(|error| self.looking(key, error))? else {
+            return Ok(Replace::Unsupported);
+        };
+        match self.get(key) {
+            Ok(present) if present == *expected => self.put(key, bytes).map(|()| Replace::Done),
+            Ok(_) | Err(StoreError::NotFound { .. } | StoreError::ShortRead { .. }) => Ok(Replace::Changed),
+            Err(error) => Err(error),
+        }
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -218,6 +228,10 @@ impl ObjectStore for LocalStore {
                 error => Err(error),
             },
         }
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.sweep(now)
     }
 }
 

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
 use super::write::{Placed, link_new, rename_locked, rename_new};
+use bytes::Bytes;
+
 use super::*;
 use crate::base::fs::{TEMPORARY_PREFIX, write_synced};
 
@@ -32,7 +34,7 @@ fn listed(store: &LocalStore, prefix: &str) -> Vec<String> {
 #[test]
 fn temporary_and_foreign_files_are_not_shown_and_old_ones_are_swept() {
     let (dir, store) = store();
-    store.put(&key("packs/ab/x"), b"x").unwrap();
+    store.put(&key("packs/ab/x"), &Bytes::from_static(b"x")).unwrap();
     let root = dir.path().join("backup");
     for name in [".tmp-y.123", "packs/.tmp-y.123", "packs/ab/.tmp-x.123", "packs/with space"] {
         std::fs::write(root.join(name), b"part").unwrap();
@@ -50,20 +52,23 @@ fn temporary_and_foreign_files_are_not_shown_and_old_ones_are_swept() {
 #[test]
 fn a_directory_that_is_gone_is_not_an_empty_store() {
     let (dir, store) = store();
-    store.put(&key("packs/a"), b"x").unwrap();
+    store.put(&key("packs/a"), &Bytes::from_static(b"x")).unwrap();
     std::fs::remove_dir_all(dir.path().join("backup")).unwrap();
     assert_eq!(store.presence().unwrap(), Presence::Absent);
     assert!(matches!(store.get(&key("packs/a")), Err(StoreError::Unreachable { .. })));
-    assert!(matches!(store.put(&key("packs/a"), b"x"), Err(StoreError::Unreachable { .. })));
+    assert!(matches!(
+        store.put(&key("packs/a"), &Bytes::from_static(b"x")),
+        Err(StoreError::Unreachable { .. })
+    ));
     assert!(!dir.path().join("backup").exists(), "a mount point must not be filled from below");
 }
 
 #[test]
 fn directories_removed_meanwhile_are_made_again() {
     let (dir, store) = store();
-    store.put(&key("packs/ab/x"), b"x").unwrap();
+    store.put(&key("packs/ab/x"), &Bytes::from_static(b"x")).unwrap();
     std::fs::remove_dir_all(dir.path().join("backup/packs")).unwrap();
-    store.put(&key("packs/ab/y"), b"y").unwrap();
+    store.put(&key("packs/ab/y"), &Bytes::from_static(b"y")).unwrap();
     assert_eq!(listed(&store, "packs"), ["packs/ab/y"]);
 }
 
@@ -80,7 +85,7 @@ fn a_file_where_the_root_should_be_is_an_error() {
 #[test]
 fn others_may_not_read_and_a_directory_is_no_object() {
     let (dir, store) = store();
-    store.put(&key("packs/a"), b"x").unwrap();
+    store.put(&key("packs/a"), &Bytes::from_static(b"x")).unwrap();
     let mode = |name: &str| {
         std::fs::metadata(dir.path().join("backup").join(name)).unwrap().permissions().mode() & 0o777
     };
@@ -141,7 +146,7 @@ fn every_way_to_create_has_one_winner() {
 #[test]
 fn an_object_created_leaves_no_temporary_file() {
     let (dir, store) = store();
-    assert_eq!(store.put_if_absent(&key("a"), b"x").unwrap(), Put::Created);
-    assert_eq!(store.put_if_absent(&key("a"), b"y").unwrap(), Put::Exists);
+    assert_eq!(store.put_if_absent(&key("a"), &Bytes::from_static(b"x")).unwrap(), Put::Created);
+    assert_eq!(store.put_if_absent(&key("a"), &Bytes::from_static(b"y")).unwrap(), Put::Exists);
     assert_eq!(std::fs::read_dir(dir.path().join("backup")).unwrap().count(), 1);
 }

@@ -101,11 +101,20 @@ pub(super) fn link_new(temporary: &Path, path: &Path) -> io::Result<Option<Place
 /// Writers take turns by a lock on the root, which ends with its holder. Where even locks are missing this
 /// fails: better than two writers who both believe they were first.
 pub(super) fn rename_locked(root: &Path, temporary: &Path, path: &Path) -> io::Result<Placed> {
-    let turn = File::open(root)?;
-    retry_on_intr(|| flock(&turn, FlockOperation::LockExclusive))?;
+    let Some(_turn) = turn(root)? else { return Err(Errno::OPNOTSUPP.into()) };
     if metadata_if_present(path)?.is_some() {
         return Ok(Placed::Lost);
     }
     std::fs::rename(temporary, path)?;
     Ok(Placed::Moved)
+}
+
+/// Waits until no other writer has the lock on `root`; `None` where the file system has no locks.
+pub(super) fn turn(root: &Path) -> io::Result<Option<File>> {
+    let turn = File::open(root)?;
+    match retry_on_intr(|| flock(&turn, FlockOperation::LockExclusive)) {
+        Ok(()) => Ok(Some(turn)),
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK | Errno::INVAL) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
 }
