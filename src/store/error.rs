@@ -69,6 +69,8 @@ pub enum Denial {
     NoCredentials,
     /// Signatures hold for minutes, and the clocks are further apart.
     Clock,
+    /// The bucket lives in another region than the one asked.
+    Region,
 }
 
 impl StoreError {

@@ -269,7 +269,7 @@ mod tests {
             for number in 0..MOST * 4 {
                 let store = &store;
                 scope.spawn(move || {
-                    store.put(&key(&format!("a{number}")), &Bytes::from_static(b"x")).unwrap()
+                    store.put(&key(&format!("a{number}")), &Bytes::from_static(b"x")).unwrap();
                 });
             }
         });

@@ -1,27 +1,83 @@
 //! A store in an S3 bucket, by Amazon's client. Owns the runtime that the client needs: callers block.
-//! Every request is one attempt; trying again is the retry wrapper's.
+//! Every request is one attempt; trying again is for the wrapper.
 
+mod calls;
+mod client;
+mod errors;
+mod list;
 pub mod options;
+mod read;
+mod transport;
+mod write;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::runtime::{Builder, Runtime};
 
 pub use options::{S3Credentials, S3Encryption, S3Options, SecretSource};
 
+use crate::base::timestamp::Timestamp;
+use crate::store::s3::calls::Calls;
 use crate::store::{Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
-#[derive(Debug)]
+/// They move bytes between sockets and callers; the work on the bytes is the callers'.
+const THREADS: usize = 2;
+
 pub struct S3Store {
     options: S3Options,
+    /// Made by the first call: to have a store costs nothing.
+    open: Mutex<Option<Arc<Open>>>,
+}
+
+struct Open {
+    calls: Calls,
+    /// `None` only while this is dropped.
+    runtime: Option<Runtime>,
 }
 
 impl S3Store {
     /// Touches nothing yet.
     pub fn new(options: S3Options) -> Self {
-        Self { options }
+        Self { options, open: Mutex::new(None) }
     }
 
-    fn not_yet(&self) -> StoreError {
-        StoreError::Io { location: self.location(), source: std::io::ErrorKind::Unsupported.into() }
+    /// Blocks until `work` is done. Not for threads that run asynchronous tasks.
+    fn run<T>(&self, work: impl AsyncFnOnce(&Calls) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let open = self.open()?;
+        match &open.runtime {
+            Some(runtime) => runtime.block_on(Box::pin(work(&open.calls))),
+            None => Err(self.broken(std::io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn open(&self) -> Result<Arc<Open>, StoreError> {
+        let mut present = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = present.as_ref() {
+            return Ok(Arc::clone(open));
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .map_err(|error| self.broken(error))?;
+        let calls = runtime.block_on(Box::pin(Calls::open(self.options.clone())))?;
+        Ok(Arc::clone(present.insert(Arc::new(Open { calls, runtime: Some(runtime) }))))
+    }
+
+    fn broken(&self, source: std::io::Error) -> StoreError {
+        StoreError::Io { location: self.location(), source }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // A name that is being looked up cannot be called off, and nobody waits for it any more.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -29,34 +85,70 @@ impl ObjectStore for S3Store {
     fn location(&self) -> String {
         self.options.location()
     }
+
     fn presence(&self) -> Result<Presence, StoreError> {
-        Err(self.not_yet())
+        self.run(async |calls| calls.presence().await)
     }
+
     fn create(&self) -> Result<(), StoreError> {
-        Err(self.not_yet())
+        self.run(async |calls| write::create(calls).await)
     }
-    fn list(&self, _: &str, _: Visit<'_>) -> Result<(), StoreError> {
-        Err(self.not_yet())
+
+    fn list(&self, prefix: &str, each: Visit<'_>) -> Result<(), StoreError> {
+        let mut next = None;
+        loop {
+            let page = self.run(async |calls| {
+                let start = list::start(calls, prefix)?;
+                list::page(calls, &start, next.take()).await
+            })?;
+            // Outside of the runtime: `each` may call this store.
+            page.objects.into_iter().try_for_each(&mut *each)?;
+            match page.next {
+                Some(token) => next = Some(token),
+                None => return Ok(()),
+            }
+        }
     }
-    fn size(&self, _: &Key) -> Result<u64, StoreError> {
-        Err(self.not_yet())
+
+    fn size(&self, key: &Key) -> Result<u64, StoreError> {
+        self.run(async |calls| read::size(calls, key).await)
     }
-    fn get(&self, _: &Key) -> Result<Vec<u8>, StoreError> {
-        Err(self.not_yet())
+
+    fn get(&self, key: &Key) -> Result<Vec<u8>, StoreError> {
+        self.run(async |calls| read::get(calls, key).await)
     }
-    fn get_range(&self, _: &Key, _: u64, _: u64) -> Result<Vec<u8>, StoreError> {
-        Err(self.not_yet())
+
+    fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        self.run(async |calls| read::get_range(calls, key, offset, length).await)
     }
-    fn put(&self, _: &Key, _: &Bytes) -> Result<(), StoreError> {
-        Err(self.not_yet())
+
+    fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
+        self.run(async |calls| write::put(calls, key, bytes).await)
     }
-    fn put_if_absent(&self, _: &Key, _: &Bytes) -> Result<Put, StoreError> {
-        Err(self.not_yet())
+
+    fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
+        self.run(async |calls| write::put_if_absent(calls, key, bytes).await)
     }
-    fn replace(&self, _: &Key, _: &Bytes, _: &Bytes) -> Result<Replace, StoreError> {
-        Err(self.not_yet())
+
+    fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
+        self.run(async |calls| write::replace(calls, key, expected, bytes).await)
     }
-    fn delete(&self, _: &Key) -> Result<(), StoreError> {
-        Err(self.not_yet())
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.run(async |calls| write::delete(calls, key).await)
+    }
+
+    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
+        self.run(async |calls| write::delete_many(calls, keys).await)
+    }
+
+    fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.run(async |calls| list::tidy(calls, now).await)
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("location", &self.location()).finish_non_exhaustive()
     }
 }
