@@ -8,7 +8,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::store::s3::client::{Connection, connect};
-use crate::store::s3::errors::{self, Refusal, no_bucket};
+use crate::store::s3::errors::{self, Refusal, no_bucket, stranger};
 use crate::store::s3::options::S3Options;
 use crate::store::{Key, Presence, StoreError};
 
@@ -95,7 +95,8 @@ impl Calls {
         let request = self.client().list_objects_v2().bucket(self.bucket()).prefix(self.root()).max_keys(1);
         match request.send().await.map_err(|error| self.sort("s3:ListBucket", error)) {
             Ok(_) => Ok(Presence::Present),
-            Err(Refusal::NoBucket | Refusal::NoObject) => Ok(Presence::Absent),
+            Err(Refusal::NoBucket) => Ok(Presence::Absent),
+            Err(Refusal::NoObject) => Err(stranger(&self.location)),
             Err(refusal) => Err(self.trouble(refusal)),
         }
     }

@@ -61,18 +61,38 @@ pub(super) fn no_bucket(location: &str) -> StoreError {
     }
 }
 
-/// All the causes in one line: the client's own words say little.
+/// Layers of the client that name themselves and no cause.
+const SAY_NOTHING: [&str; 8] = [
+    "dispatch failure",
+    "io error",
+    "timeout",
+    "other",
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "an error occurred while loading credentials",
+    "streaming error",
+];
+
+/// All the causes in one line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        if parts.last().is_none_or(|last| !last.contains(&text)) {
+        if !SAY_NOTHING.contains(&text.as_str()) && parts.last().is_none_or(|last| !last.contains(&text)) {
             parts.push(text);
         }
         next = error.source();
     }
-    parts.join(": ")
+    match parts.is_empty() {
+        true => error.to_string(),
+        false => parts.join(": "),
+    }
+}
+
+/// A 404 in other words than S3's, from a proxy or a page: neither an object nor a bucket is known to be absent.
+pub(super) fn stranger(location: &str) -> StoreError {
+    temporary(location, "404 was answered, and not in the words of an S3 store; is the endpoint right?")
 }
 
 pub(super) fn of_service(
@@ -139,7 +159,10 @@ pub(super) fn of_service(
             301 | 307 => denied(Denial::Region),
             401 | 403 => denied(Denial::Permission(Some(permission))),
             507 => Refusal::Other(StoreError::Full { location, reason }),
-            408 | 409 | 425 | 429 | 500.. => Refusal::Other(StoreError::Temporary { location, reason }),
+            // An error within a 200: joining parts takes long, and the answer begins before it is known.
+            200..=299 | 408 | 409 | 425 | 429 | 500.. => {
+                Refusal::Other(StoreError::Temporary { location, reason })
+            }
             _ => Refusal::Other(StoreError::Io { location, source: io::Error::other(reason) }),
         },
     }
@@ -154,6 +177,11 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
             CredentialsError::CredentialsNotLoaded(_) => {
                 ("no access key was found".to_owned(), Denial::NoCredentials)
             }
+            // The last that is asked is the machine itself, and only when nothing else had a key.
+            CredentialsError::ProviderError(_) if chain(cause).contains("IMDS") => (
+                format!("no access key was found, not on this machine either: {}", chain(cause)),
+                Denial::NoCredentials,
+            ),
             other => (chain(other), Denial::Credentials),
         };
         return StoreError::Denied { location, reason, denial };
@@ -165,9 +193,9 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
     let told = reason.to_ascii_lowercase();
     let obstacle = match kind {
         Some(io::ErrorKind::ConnectionRefused) => Obstacle::Refused,
-        _ if told.contains("dns error") || told.contains("failed to lookup") => Obstacle::Name,
-        // The TLS library's own errors come wrapped as invalid data.
-        Some(io::ErrorKind::InvalidData) if told.contains("certificate") || told.contains("message") => {
+        // The client keeps the types of these to itself.
+        _ if told.contains("dns error") => Obstacle::Name,
+        _ if told.contains("tls handshake failed") || told.contains("peer certificate") => {
             Obstacle::Certificate
         }
         Some(io::ErrorKind::TimedOut) => Obstacle::Silence,

@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{MultipartUpload, Object};
 
 use crate::base::timestamp::Timestamp;
 use crate::store::s3::calls::Calls;
-use crate::store::s3::errors::{Refusal, no_bucket};
+use crate::store::s3::errors::{Refusal, stranger};
 use crate::store::{Denial, Key, ObjectInfo, StoreError, key};
 
 /// An unfinished upload this old has lost its writer.
@@ -29,7 +29,7 @@ pub(super) async fn page(calls: &Calls, start: &str, next: Option<String>) -> Re
         calls.client().list_objects_v2().bucket(calls.bucket()).prefix(start).set_continuation_token(next);
     let answer = match request.send().await.map_err(|error| calls.sort("s3:ListBucket", error)) {
         Ok(answer) => answer,
-        Err(Refusal::NoObject) => return Err(no_bucket(calls.location())),
+        Err(Refusal::NoObject) => return Err(stranger(calls.location())),
         Err(refusal) => return Err(calls.trouble(refusal)),
     };
     let root = calls.root();

@@ -20,6 +20,10 @@ pub(super) async fn size(calls: &Calls, key: &Key) -> Result<u64, StoreError> {
             None => Err(temporary(calls.location(), "the answer does not say how large the object is")),
         },
         Err(Refusal::NoObject) => Err(calls.missing(key).await),
+        // The answer to this kind of request has no words: another one says why.
+        Err(Refusal::Other(denied @ StoreError::Denied { .. })) => {
+            Err(calls.presence().await.err().unwrap_or(denied))
+        }
         Err(refusal) => Err(calls.trouble(refusal)),
     }
 }
@@ -91,8 +95,6 @@ async fn fetch(calls: &Calls, key: &Key, wanted: Wanted) -> Result<(Vec<u8>, Opt
         let reason = match broken {
             None if whole => return Ok((bytes, tag)),
             None => "the answer ended early".to_owned(),
-            // All that was wanted had come by then.
-            Some(_) if whole && expected.is_some() => return Ok((bytes, tag)),
             Some(reason) => reason,
         };
         if bytes.len() == had || resumed >= RESUMES {
