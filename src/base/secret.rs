@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+/// In a JSON schema it is text to be written and never shown.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(with = "String", extend("writeOnly" = true))]
 pub struct Secret(String);
 
 pub const REDACTED: &str = "***";

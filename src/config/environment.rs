@@ -1,5 +1,6 @@
 //! Environment variables as settings: every key of the schema has one, and any may come from a file by
-//! `…_FILE`. Must not know single keys but the four short names.
+//! `…_FILE`; where the schema itself has a key for that file, the variable sets that. Must not know single keys but
+//! the four short names.
 
 use std::path::PathBuf;
 
@@ -45,7 +46,7 @@ pub fn read(environment: &Environment, schema: &Value) -> Variables {
     let keys = settable_keys(schema);
     let mut found = Variables::default();
     for key in &keys {
-        match given(environment, key).and_then(|set| set.map(|set| convert(key, set)).transpose()) {
+        match given(environment, key, &keys).and_then(|set| set.map(|set| convert(key, set)).transpose()) {
             Ok(setting) => found.settings.extend(setting),
             Err(error) => found.errors.push(error),
         }
@@ -67,11 +68,29 @@ fn settable_keys(schema: &Value) -> Vec<Key> {
     keys
 }
 
-fn names(key: &Key) -> Vec<String> {
+/// A variable that can set a key.
+struct Name {
+    text: String,
+    /// It names a file with the value.
+    of_file: bool,
+}
+
+fn names(key: &Key, all: &[Key]) -> Vec<Name> {
     let long = format!("{PREFIX}{}", key.path.replace('.', "_").to_uppercase());
     let short = variable_for(&key.path);
     let plain = if short == long { vec![long] } else { vec![short, long] };
-    plain.into_iter().flat_map(|name| [name.clone(), format!("{name}_FILE")]).collect()
+    let exists = |path: &str| all.iter().any(|other| other.path == path);
+    // `secret` with a twin `secret_file`: the variable SECRET_FILE is that of the twin, which is read when it is
+    // needed; and nobody means the file SECRET_FILE_FILE.
+    let twin = exists(&format!("{}_file", key.path)) || key.path.strip_suffix("_file").is_some_and(exists);
+    plain
+        .into_iter()
+        .flat_map(|text| {
+            let file = (!twin).then(|| Name { text: format!("{text}_FILE"), of_file: true });
+            [Some(Name { text, of_file: false }), file]
+        })
+        .flatten()
+        .collect()
 }
 
 struct Given {
@@ -79,18 +98,18 @@ struct Given {
     text: String,
 }
 
-fn given(environment: &Environment, key: &Key) -> Result<Option<Given>, ConfigError> {
-    let names = names(key);
+fn given(environment: &Environment, key: &Key, all: &[Key]) -> Result<Option<Given>, ConfigError> {
+    let names = names(key, all);
     let mut set = names
         .iter()
-        .filter_map(|name| Some((name, environment.get(name)?)))
+        .filter_map(|name| Some((name, environment.get(&name.text)?)))
         .filter(|(_, text)| !text.is_empty());
-    let Some((name, text)) = set.next() else { return Ok(None) };
+    let Some((Name { text: name, of_file }, text)) = set.next() else { return Ok(None) };
     if let Some((second, _)) = set.next() {
-        return Err(ConfigError::SetTwice { first: name.clone(), second: second.clone() });
+        return Err(ConfigError::SetTwice { first: name.clone(), second: second.text.clone() });
     }
     let text =
-        match name.ends_with("_FILE") {
+        match of_file {
             false => text.to_owned(),
             true => {
                 let path = PathBuf::from(text);
@@ -148,7 +167,7 @@ fn indent(text: &str) -> String {
 /// A name close to one of ours is a typing error, and refused: `VOLKEEP_INIT_ON_STALE` misspelt must not quietly
 /// mean the default. A name that resembles nothing may be somebody else's, and is only mentioned.
 fn sort_out_unknown(environment: &Environment, keys: &[Key], found: &mut Variables) {
-    let mut known: Vec<String> = keys.iter().flat_map(names).collect();
+    let mut known: Vec<String> = keys.iter().flat_map(|key| names(key, keys)).map(|name| name.text).collect();
     known.extend([CONFIG_VARIABLE.to_owned(), TERMINATION_LOG_VARIABLE.to_owned()]);
     let unknown = environment
         .iter()

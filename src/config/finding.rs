@@ -10,6 +10,7 @@ use crate::config::error::ConfigError;
 use crate::config::model::{Compression, Config, VolumeConfig};
 use crate::config::origin::Origin;
 use crate::config::repository_url::RepositoryUrl;
+use crate::config::s3;
 
 /// What a command cannot do without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,20 +106,23 @@ fn repositories(config: &Config, needs: Needs, found: &mut Vec<Finding>) {
     for (number, repository) in config.repositories.iter().enumerate() {
         let key = |name: &str| format!("repositories[{number}].{name}");
         if !repository.url.is_given() {
-            let by = Message::Missing("an address such as file:///backups/wiki");
+            let by = Message::Missing("an address such as file:///backups/wiki or s3://bucket/wiki");
             found.push(Finding { key: key("url"), message: by });
-        } else if config.repositories.iter().take(number).any(|other| other.url == repository.url) {
+        } else if config
+            .repositories
+            .iter()
+            .take(number)
+            .any(|other| other.url.is_same_place(&repository.url))
+        {
             refuse(found, &key("url"), "this repository is named twice".to_owned());
         }
-        let RepositoryUrl::File(path) = &repository.url;
-        let volume = &config.volume.path;
-        if repository.url.is_given() && volume.is_absolute() && volume.parent().is_some() {
-            // Either would be a backup that holds itself, and a restore that replaces its own source.
-            if path.starts_with(volume) {
-                refuse(found, &key("url"), format!("it lies on the volume {} itself", volume.display()));
-            } else if volume.starts_with(path) {
-                refuse(found, &key("url"), format!("the volume {} lies in it", volume.display()));
-            }
+        if repository.url.is_given()
+            && let Some(message) = entangled(&repository.url, &config.volume.path)
+        {
+            refuse(found, &key("url"), message);
+        }
+        for (name, message) in s3::faults(&repository.s3, &repository.url) {
+            refuse(found, &key(&format!("s3.{name}")), message);
         }
         let highest = match repository.compression {
             Compression::Zstd => 19,
@@ -128,6 +132,20 @@ fn repositories(config: &Config, needs: Needs, found: &mut Vec<Finding>) {
         if !(1..=highest).contains(&repository.level) {
             refuse(found, &key("level"), format!("{} is not a level from 1 to {highest}", repository.level));
         }
+    }
+}
+
+/// Either would be a backup that holds itself, and a restore that replaces its own source.
+fn entangled(url: &RepositoryUrl, volume: &Path) -> Option<String> {
+    match url {
+        RepositoryUrl::File(_) if !volume.is_absolute() || volume.parent().is_none() => None,
+        RepositoryUrl::File(path) if path.starts_with(volume) => {
+            Some(format!("it lies on the volume {} itself", volume.display()))
+        }
+        RepositoryUrl::File(path) if volume.starts_with(path) => {
+            Some(format!("the volume {} lies in it", volume.display()))
+        }
+        _ => None,
     }
 }
 

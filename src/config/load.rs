@@ -123,7 +123,7 @@ impl Draft {
     fn set(&mut self, key: &str, value: Value, origin: Origin) {
         match key.strip_prefix(REPOSITORY).and_then(|rest| rest.strip_prefix('.')) {
             Some(name) => {
-                self.repository.insert(name.to_owned(), value);
+                values::insert(&mut self.repository, name, value);
                 self.repository_origins.push((name.to_owned(), origin));
             }
             None => {

@@ -78,7 +78,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 #[test]
 fn everything_wrong_is_reported_at_once_with_key_line_and_nearest_name() {
     let scene = Scene::with_file(
-        "volume:\n  pth: /data\n  identity: 'a b'\n  lock_wait: soon\nrepositories:\n  - url: s3://bucket/x\n    compression: lz4\nlimits: {connections: 0, memory: 1MiB}\ninit:\n  checks:\n    - {exists: a, sqlite: b}\n",
+        "volume:\n  pth: /data\n  identity: 'a b'\n  lock_wait: soon\nrepositories:\n  - url: ftp://host/x\n    compression: lz4\nlimits: {connections: 0, memory: 1MiB}\ninit:\n  checks:\n    - {exists: a, sqlite: b}\n",
     );
     assert_eq!(
         scene.errors(),
@@ -86,7 +86,7 @@ fn everything_wrong_is_reported_at_once_with_key_line_and_nearest_name() {
             "unknown key `volume.pth` (config.yaml line 2); did you mean `path`?",
             "`init.checks[0]` (config.yaml line 10): a check is exactly one of exists, not_empty, command, sqlite, manifest",
             "`repositories[0].compression` (config.yaml line 7): unknown variant `lz4`, expected one of `zstd`, `gzip`, `none`",
-            "`repositories[0].url` (config.yaml line 6): `s3://bucket/x`: `s3` is not supported; addresses are file:///absolute/path",
+            "`repositories[0].url` (config.yaml line 6): `ftp://host/x`: `ftp` is not supported; addresses are file:///absolute/path and s3://bucket/prefix",
             "`volume.lock_wait` (config.yaml line 4): `soon` is not a duration such as 90s, 10m or 1h30m",
             "`volume.path` is not set; set it by --volume, VOLKEEP_VOLUME or the configuration file",
             "`volume.identity` (config.yaml line 3): 1 to 64 letters, digits, `.`, `_` or `-` are expected",

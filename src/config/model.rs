@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::units::{ByteSize, Percent, Span};
 use crate::config::checks::CheckSpec;
 use crate::config::repository_url::RepositoryUrl;
+use crate::config::s3::S3Config;
 
 /// The configuration of volkeep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,13 +80,16 @@ pub enum Caches {
 #[serde(default)]
 #[schemars(extend("required" = ["url"]))]
 pub struct RepositoryConfig {
-    /// The address: `file:///absolute/path`.
+    /// The address: `file:///absolute/path` or `s3://bucket/prefix?endpoint=…&region=…&path_style=…&profile=…`.
     #[schemars(extend("default" = null))]
     pub url: RepositoryUrl,
     /// How new data is compressed. Data that does not shrink is stored as it is.
     pub compression: Compression,
     /// How hard to compress: 1 to 19 for zstd, 1 to 9 for gzip. Higher is smaller and slower.
     pub level: i32,
+    /// As whom, and on which terms, the bucket of an `s3://` address is used.
+    #[serde(skip_serializing_if = "S3Config::is_default")]
+    pub s3: S3Config,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -240,7 +244,12 @@ impl Default for QuarantineConfig {
 
 impl Default for RepositoryConfig {
     fn default() -> Self {
-        Self { url: RepositoryUrl::default(), compression: Compression::Zstd, level: 1 }
+        Self {
+            url: RepositoryUrl::default(),
+            compression: Compression::Zstd,
+            level: 1,
+            s3: S3Config::default(),
+        }
     }
 }
 

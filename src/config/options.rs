@@ -36,14 +36,17 @@ impl Config {
     }
 
     fn one_repository(&self, repository: &RepositoryConfig) -> RepositoryOptions {
-        let RepositoryUrl::File(path) = &repository.url;
         let codec = match repository.compression {
             Compression::Zstd => Codec::Zstd,
             Compression::Gzip => Codec::Gzip,
             Compression::None => Codec::None,
         };
         RepositoryOptions {
-            location: Location::Directory(path.clone()),
+            location: match &repository.url {
+                RepositoryUrl::File(path) => Location::Directory(path.clone()),
+                #[cfg(feature = "s3")]
+                RepositoryUrl::S3(address) => Location::S3(Box::new(repository.s3.options(address))),
+            },
             packed: PackedOptions { codec, level: Some(repository.level) },
             store: StoreOptions {
                 retry_deadline: self.limits.retry.0,

@@ -117,6 +117,11 @@ pub fn has_type(schema: &Value, wanted: &str) -> bool {
     }
 }
 
+/// A value that no message may show.
+pub fn is_secret(schema: &Value) -> bool {
+    schema.get("writeOnly") == Some(&Value::Bool(true))
+}
+
 fn collect_unknown(value: &Value, schema: &Value, at: &str, found: &mut Vec<UnknownKey>) {
     match value {
         Value::Object(given) => {

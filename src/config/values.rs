@@ -74,6 +74,12 @@ fn for_each_value(
 ) {
     let mut refuse = |message: String| found.push(Fault { key: at.to_owned(), message });
     match value {
+        // What a reader says about a value shows it.
+        _ if schema::is_secret(schema) => {
+            if !value.is_string() {
+                refuse("text is expected here; a number needs quotes (the value is not shown)".to_owned());
+            }
+        }
         // Where an empty mapping is refused, its keys only make sense together.
         Value::Object(given) if takes(wrap(Value::Object(Map::new()))) => {
             let properties = schema.get("properties").and_then(Value::as_object);
