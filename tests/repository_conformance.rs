@@ -20,7 +20,7 @@ use volkeep::base::progress::Progress;
 use volkeep::repository::packed::codec::Codec;
 use volkeep::repository::packed::{Packed, PackedOptions};
 use volkeep::repository::{
-    BackupReport, BackupRequest, CheckRequest, Presence, Repository, RepositoryError, RestoreReport,
+    BackupReport, BackupRequest, CheckRequest, Missing, Presence, Repository, RepositoryError, RestoreReport,
     RestoreRequest, Workers, Writer,
 };
 use volkeep::snapshot::selector::Selector;
@@ -56,7 +56,8 @@ impl Lab {
 
     fn created(codec: Codec, memory: bool) -> Self {
         let lab = Self::new(codec, memory);
-        assert_eq!(lab.repository.probe().unwrap(), Presence::Absent);
+        let presence = lab.repository.probe().unwrap();
+        assert!(matches!(presence, Presence::Absent(Missing::Container(_))), "{presence:?}");
         lab.repository.create("app").unwrap();
         assert_eq!(lab.repository.probe().unwrap(), Presence::Empty);
         lab

@@ -1,6 +1,7 @@
 //! Which exit code and which hint belong to which error. Only here is the way out put into words.
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::hints;
 use crate::ops::OpsError;
 use crate::ops::error::Refusal;
 use crate::repository::RepositoryError;
@@ -27,7 +28,7 @@ fn exit(error: &OpsError) -> Exit {
         OpsError::Mismatch { .. } => Exit::Identity,
         OpsError::InUse { .. } => Exit::InUse,
         OpsError::Refused { .. } => Exit::Refused,
-        OpsError::Partly { first, .. } => exit(first),
+        OpsError::Partly { first, .. } | OpsError::Each { first, .. } => exit(first),
         OpsError::Archive { .. }
         | OpsError::NoSuchPath { .. }
         | OpsError::NoSpace { .. }
@@ -58,7 +59,7 @@ fn volume(error: &VolumeError) -> Exit {
 
 fn repository(error: &RepositoryError) -> Exit {
     match error {
-        RepositoryError::Absent { .. } | RepositoryError::NoSnapshot { .. } => Exit::NoSnapshot,
+        RepositoryError::Absent(_) | RepositoryError::NoSnapshot { .. } => Exit::NoSnapshot,
         RepositoryError::Store(error) => store(error),
         RepositoryError::Damaged { .. } | RepositoryError::Newer { .. } | RepositoryError::Content { .. } => {
             Exit::Damaged
@@ -84,10 +85,7 @@ fn store(error: &StoreError) -> Exit {
 
 fn hint(error: &OpsError) -> Option<String> {
     let text = match error {
-        OpsError::RepositoryAbsent { .. } => {
-            "if the address is right and this is the first boot, make the repository by `volkeep repository init` \
-             or allow it by init.create_repository"
-        }
+        OpsError::RepositoryAbsent { places } => return places.first().map(hints::absent),
         OpsError::Pick { .. } => "`volkeep snapshots` lists what is there",
         OpsError::Mismatch { .. } => {
             "is the right volume mounted? volume.identity says which application's data is expected"
@@ -98,10 +96,14 @@ fn hint(error: &OpsError) -> Option<String> {
              in the quarantine directory of the state directory"
         }
         OpsError::Refused { reason } => refusal(reason),
-        OpsError::Partly { first, .. } => return hint(first),
+        OpsError::Partly { first, .. } | OpsError::Each { first, .. } => return hint(first),
         OpsError::Volume(error) => volume_hint(error)?,
+        OpsError::Repository(RepositoryError::Absent(absent)) => return Some(hints::absent(absent)),
+        OpsError::Repository(RepositoryError::Store(error)) => return hints::store(error),
         OpsError::Repository(error) => repository_hint(error)?,
-        OpsError::NoRepository => "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki",
+        OpsError::NoRepository => {
+            "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki or s3://bucket/wiki"
+        }
         OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
         OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
     };
@@ -163,7 +165,6 @@ fn volume_hint(error: &VolumeError) -> Option<&'static str> {
 
 fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
     Some(match error {
-        RepositoryError::Absent { .. } => "`volkeep repository init` makes one",
         RepositoryError::NoSnapshot { .. } => "`volkeep snapshots` lists what is there",
         RepositoryError::Damaged { .. } | RepositoryError::Content { .. } => {
             "`volkeep check --verify` names everything that is damaged and what it takes down; other snapshots may \
@@ -177,11 +178,6 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
         RepositoryError::Tree(TreeError::Full { .. }) => {
             "make room; the next run goes on where this one stopped"
         }
-        RepositoryError::Store(StoreError::Full { .. }) => "make room in the repository",
-        RepositoryError::Store(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) => {
-            "check the permissions of the repository's directory for this user"
-        }
-        RepositoryError::Store(StoreError::Unreachable { .. }) => "is the repository's file system mounted?",
         _ => return None,
     })
 }

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod exit;
 pub mod export;
 pub mod failures;
+mod hints;
 pub mod init;
 pub mod logging;
 pub mod ls;

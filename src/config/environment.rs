@@ -244,6 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn a_key_with_a_twin_for_its_file_takes_the_path_as_it_is() {
+        let read = settings([
+            ("VOLKEEP_REPOSITORY", "s3://bucket/x"),
+            ("VOLKEEP_REPOSITORY_S3_ACCESS_KEY_ID", "AKIA"),
+            ("VOLKEEP_REPOSITORY_S3_SECRET_ACCESS_KEY_FILE", "/no/such/file"),
+            ("VOLKEEP_REPOSITORY_S3_CA_FILE", "/ca.pem"),
+            ("VOLKEEP_REPOSITORY_S3_ANONYMOUS", "no"),
+        ]);
+        assert!(read.errors.is_empty() && read.warnings.is_empty(), "{read:?}");
+        assert_eq!(value_of(&read, "repository.s3.access_key_id"), "AKIA");
+        assert_eq!(value_of(&read, "repository.s3.secret_access_key_file"), "/no/such/file");
+        assert_eq!(value_of(&read, "repository.s3.ca_file"), "/ca.pem");
+        assert_eq!(value_of(&read, "repository.s3.anonymous"), false);
+
+        let read = settings([("VOLKEEP_REPOSITORY_S3_SECRET_ACCESS_KEY_FILE_FILE", "/x")]);
+        assert!(read.settings.is_empty() && read.errors.len() == 1, "{read:?}");
+    }
+
+    #[test]
     fn two_variables_for_one_key_are_refused() {
         for second in ["VOLKEEP_VOLUME_FILE", "VOLKEEP_VOLUME_PATH"] {
             let read = settings([("VOLKEEP_VOLUME", "/a"), (second, "/b")]);

@@ -177,6 +177,149 @@ fn what_is_shown_reads_back_the_same() {
     assert_eq!(again.load(Flags::default(), []).unwrap().config, loaded.config);
 }
 
+#[cfg(feature = "s3")]
+mod s3 {
+    use super::*;
+    use crate::repository::Location;
+    use crate::store::s3::{S3Credentials, S3Encryption, S3Options, SecretSource};
+
+    fn section(url: &str, s3: &str) -> Scene {
+        Scene::with_file(&format!("volume: {{path: /data}}\nrepositories:\n- url: '{url}'\n  s3: {{{s3}}}\n"))
+    }
+
+    fn options(loaded: &Loaded) -> S3Options {
+        match loaded.config.repository_options().remove(0).location {
+            Location::S3(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn described(source: &SecretSource) -> String {
+        match source {
+            SecretSource::Value(secret) => secret.reveal().to_owned(),
+            SecretSource::File(path) => format!("in {}", path.display()),
+        }
+    }
+
+    #[test]
+    fn address_and_section_become_the_options_of_the_store() {
+        let scene = section(
+            "s3://bucket/a/b?endpoint=http://host:9000&region=r&path_style=false",
+            "access_key_id: id, secret_access_key_file: /secret, ca_file: /ca, storage_class: STANDARD_IA, \
+             encryption: kms, kms_key: k",
+        );
+        let options = options(&scene.load(Flags::default(), []).unwrap());
+        assert_eq!((options.bucket.as_str(), options.prefix.as_str()), ("bucket", "a/b"));
+        assert_eq!(options.endpoint.as_deref(), Some("http://host:9000"));
+        assert_eq!((options.region.as_deref(), options.path_style), (Some("r"), Some(false)));
+        assert_eq!(options.ca_file.as_deref(), Some(Path::new("/ca")));
+        assert_eq!(options.storage_class.as_deref(), Some("STANDARD_IA"));
+        assert_eq!(options.encryption, S3Encryption::Kms(Some("k".into())));
+        let S3Credentials::Keys { access_key_id, secret_access_key, session_token: None } =
+            options.credentials
+        else {
+            panic!("{:?}", options.credentials)
+        };
+        assert_eq!(
+            (described(&access_key_id), described(&secret_access_key)),
+            ("id".into(), "in /secret".into())
+        );
+    }
+
+    #[test]
+    fn who_we_are_is_said_in_one_way_or_left_to_the_environment() {
+        let credentials =
+            |url, s3| options(&section(url, s3).load(Flags::default(), []).unwrap()).credentials;
+        assert!(matches!(credentials("s3://bucket", "encryption: s3"), S3Credentials::Chain));
+        assert!(matches!(credentials("s3://bucket", "anonymous: true"), S3Credentials::Anonymous));
+        for (url, s3) in [("s3://bucket", "profile: p"), ("s3://bucket?profile=p", "")] {
+            let credentials = credentials(url, s3);
+            assert!(matches!(&credentials, S3Credentials::Profile(name) if name == "p"), "{credentials:?}");
+        }
+    }
+
+    #[test]
+    fn variables_describe_a_whole_bucket() {
+        let loaded = Scene::with_file("").load(
+            Flags { volume: Some("/data".into()), ..Flags::default() },
+            [
+                ("VOLKEEP_REPOSITORY", "s3://bucket/x"),
+                ("VOLKEEP_REPOSITORY_S3_ACCESS_KEY_ID", "id"),
+                ("VOLKEEP_REPOSITORY_S3_SECRET_ACCESS_KEY", "hunter2"),
+                ("VOLKEEP_REPOSITORY_S3_SESSION_TOKEN_FILE", "/token"),
+                ("VOLKEEP_REPOSITORY_S3_ENCRYPTION", "s3"),
+            ],
+        );
+        let loaded = loaded.unwrap();
+        let options = options(&loaded);
+        let S3Credentials::Keys { session_token: Some(token), .. } = &options.credentials else {
+            panic!("{:?}", options.credentials)
+        };
+        assert_eq!(described(token), "in /token");
+        assert_eq!(options.encryption, S3Encryption::S3);
+        let origin = loaded.origins.of("repositories[0].s3.session_token_file");
+        assert_eq!(origin, Origin::Variable("VOLKEEP_REPOSITORY_S3_SESSION_TOKEN_FILE".into()));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let keys = "access_key_id: a, secret_access_key: b";
+        for (url, s3, error) in [
+            ("file:///b", "profile: p", "s3.profile` (config.yaml line 4): it is for s3:// addresses"),
+            ("file:///b", "encryption: s3", "s3.encryption` (config.yaml line 4): it is for s3:// addresses"),
+            ("s3://bucket", "access_key_id: a", "its secret_access_key is missing"),
+            ("s3://bucket", "secret_access_key_file: /a", "its access_key_id is missing"),
+            ("s3://bucket", "session_token: a", "its access_key_id is missing"),
+            ("s3://bucket", &format!("{keys}, access_key_id_file: /x"), "are both set"),
+            ("s3://bucket", &format!("{keys}, profile: p"), "keys are given as well"),
+            ("s3://bucket?profile=p", keys, "keys are given as well"),
+            ("s3://bucket?profile=p", "profile: q", "the address names a profile as well"),
+            ("s3://bucket", &format!("{keys}, anonymous: true"), "one of them has to go"),
+            ("s3://bucket", "ca_file: ca.pem", "not an absolute path"),
+            ("s3://bucket", "access_key_id_file: a, secret_access_key: b", "not an absolute path"),
+            ("s3://bucket", "storage_class: 'A B'", "not a storage class"),
+            ("s3://bucket", "storage_class: DEEP_ARCHIVE", "thawed"),
+            ("s3://bucket", "kms_key: k", "`encryption: kms`"),
+            ("s3://bucket", "encryption: aes", "unknown variant"),
+            ("s3://bucket", "access_key_id: a, secret_access_key: '***'", "in place of a secret"),
+            ("s3://bucket", "access_key_id: ' ', secret_access_key: b", "it is empty"),
+            ("s3://bucket", "endpoint: http://x", "unknown key `repositories[0].s3.endpoint`"),
+        ] {
+            let errors = section(url, s3).errors();
+            assert!(errors.len() == 1 && errors[0].contains(error), "{url} {s3}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn one_place_by_two_ways_is_one_repository() {
+        let scene = Scene::with_file(
+            "volume: {path: /data}\nrepositories: [{url: 's3://bucket/x'}, {url: 's3://bucket/x/?region=r'}]\n",
+        );
+        assert!(scene.errors()[0].contains("named twice"), "{:?}", scene.errors());
+    }
+
+    #[test]
+    fn secrets_are_shown_nowhere() {
+        let keys = "access_key_id: hunter1, secret_access_key: hunter2, session_token: hunter3";
+        let loaded = section("s3://bucket", keys).load(Flags::default(), []).unwrap();
+        let yaml = show::to_yaml(&loaded.config).unwrap();
+        let shown =
+            format!("{yaml}{:?}{loaded:?}{:?}", show::lines(&loaded), loaded.config.repository_options());
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert_eq!(yaml.matches("***").count(), 3, "{yaml}");
+
+        for s3 in [
+            "access_key_id: 40112233, secret_access_key: 40112233",
+            "secret_access_key: {key: '40112233'}",
+            "secret_access_key: ['40112233']",
+            "access_key_id: '40112233 4', secret_access_key: '4011 2233'",
+        ] {
+            let errors = section("s3://bucket", s3).errors();
+            assert!(!errors.is_empty() && !errors.concat().contains("4011"), "{s3}: {errors:?}");
+        }
+    }
+}
+
 mod files {
     use super::*;
     use std::collections::BTreeSet;
@@ -196,6 +339,7 @@ mod files {
         assert_eq!(rest, Config::default());
     }
 
+    #[cfg(feature = "s3")]
     #[test]
     fn the_full_file_names_every_key() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/full.yaml");
@@ -214,6 +358,7 @@ mod files {
         load_file("full.yaml");
     }
 
+    #[cfg(feature = "s3")]
     #[test]
     fn the_full_file_shows_the_defaults() {
         let config = load_file("full.yaml").config;

@@ -8,7 +8,7 @@ use crate::ops::health::examine;
 use crate::ops::reach::{is_newer, probe_ours};
 use crate::ops::scope::Terms;
 use crate::ops::{OpsError, Scope};
-use crate::repository::{BackupReport, Presence, Repository, RepositoryError, Totals};
+use crate::repository::{Absent, BackupReport, Presence, Repository, RepositoryError, Totals};
 use crate::snapshot::Summary;
 use crate::volume::{CheckSpec, HeldLease, Inspection, LastBackup, Level, LockKind, Marker, Phase, State};
 
@@ -71,10 +71,12 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
         }
     }
     let (failed, of) = (failures.len(), scope.repositories.len());
-    match (stored.is_empty(), failures.into_iter().next()) {
-        (_, None) => Ok((stored, None)),
-        (true, Some(first)) => Err(first),
-        (false, Some(first)) => Ok((stored, Some(OpsError::Partly { failed, of, first: Box::new(first) }))),
+    if stored.is_empty() {
+        return OpsError::of_each(failures).map_or(Ok((stored, None)), Err);
+    }
+    match failures.into_iter().next() {
+        None => Ok((stored, None)),
+        Some(first) => Ok((stored, Some(OpsError::Partly { failed, of, first: Box::new(first) }))),
     }
 }
 
@@ -112,10 +114,11 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
     for repository in &scope.repositories {
         match probe_ours(scope, repository.as_ref())? {
             Presence::Ready => return Err(OpsError::refused(Refusal::Foreign)),
-            Presence::Absent if !options.create_repository => {
-                return Err(OpsError::RepositoryAbsent { locations: vec![repository.location()] });
+            Presence::Absent(missing) if !options.create_repository => {
+                let place = Absent { location: repository.location(), missing };
+                return Err(OpsError::RepositoryAbsent { places: vec![place] });
             }
-            Presence::Absent | Presence::Empty => {}
+            Presence::Absent(_) | Presence::Empty => {}
         }
     }
     if options.dry_run {
@@ -146,12 +149,13 @@ fn one(
     repository: &dyn Repository,
     marker: &Marker,
 ) -> Result<BackupReport, OpsError> {
-    if repository.probe()? == Presence::Absent {
+    if let Presence::Absent(missing) = repository.probe()? {
         // Where this volume has stored before, an absent repository is one that is not mounted.
         let had =
             marker.last_backup.as_ref().is_some_and(|backup| backup.repository == repository.location());
         if !options.create_repository || options.dry_run || had {
-            return Err(OpsError::RepositoryAbsent { locations: vec![repository.location()] });
+            let place = Absent { location: repository.location(), missing };
+            return Err(OpsError::RepositoryAbsent { places: vec![place] });
         }
         repository.create(scope.volume.identity())?;
     }

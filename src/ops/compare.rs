@@ -25,14 +25,19 @@ pub fn snapshots(scope: &Scope) -> Result<Vec<(String, Listing)>, OpsError> {
 
 /// The first repository that has the snapshot.
 pub fn find(scope: &Scope, wanted: &Wanted) -> Result<(Arc<dyn Repository>, Summary), OpsError> {
-    let mut first_error = None;
+    let mut errors = Vec::new();
     for repository in &scope.repositories {
         match pick(repository.as_ref(), wanted) {
-            Ok(summary) => return Ok((Arc::clone(repository), summary)),
-            Err(error) => drop(first_error.get_or_insert(error)),
+            Ok(summary) => {
+                for error in &errors {
+                    tracing::warn!(%error, repository = repository.location(), "another repository serves");
+                }
+                return Ok((Arc::clone(repository), summary));
+            }
+            Err(error) => errors.push(error),
         }
     }
-    Err(first_error.unwrap_or(OpsError::NoRepository))
+    Err(OpsError::of_each(errors).unwrap_or(OpsError::NoRepository))
 }
 
 /// Visits the entries of a snapshot at and below `path`.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::archive::ArchiveError;
 use crate::base::units::ByteSize;
-use crate::repository::RepositoryError;
+use crate::repository::{Absent, RepositoryError};
 use crate::snapshot::summary::PickError;
 use crate::volume::{CheckOutcome, VolumeError};
 
@@ -24,8 +24,8 @@ pub enum OpsError {
     #[error("no repository is configured")]
     NoRepository,
     /// Maybe the address is mistyped, maybe this is the first boot: only a person knows.
-    #[error("there is no repository at {}", locations.join(", "))]
-    RepositoryAbsent { locations: Vec<String> },
+    #[error("{}", joined(places))]
+    RepositoryAbsent { places: Vec<Absent> },
     #[error("the volume belongs to `{found}`, not to `{expected}`")]
     Mismatch { found: String, expected: String },
     #[error("the volume is in use by {holder}")]
@@ -47,6 +47,9 @@ pub enum OpsError {
     /// Everything but the named repositories was served.
     #[error("{} of {} repositories failed; first: {first}", failed, of)]
     Partly { failed: usize, of: usize, first: Box<OpsError> },
+    /// No repository could do it. Never without others.
+    #[error("{first}; as to the other repositories: {}", joined(others))]
+    Each { first: Box<OpsError>, others: Vec<String> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -84,6 +87,26 @@ impl OpsError {
         Self::Refused { reason }
     }
 
+    /// One error out of those of several repositories. What is in the way to a repository comes before what
+    /// another one does not have: the one out of reach may have it. `None` for none.
+    pub fn of_each(mut errors: Vec<Self>) -> Option<Self> {
+        let lacks = |error: &Self| {
+            matches!(
+                error,
+                Self::Pick { .. }
+                    | Self::RepositoryAbsent { .. }
+                    | Self::Repository(RepositoryError::Absent(_))
+            )
+        };
+        let first = errors.iter().position(|error| !lacks(error)).unwrap_or(0);
+        let first = (first < errors.len()).then(|| errors.remove(first))?;
+        let others: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        match others.is_empty() {
+            true => Some(first),
+            false => Some(Self::Each { first: Box::new(first), others }),
+        }
+    }
+
     pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
@@ -92,10 +115,14 @@ impl OpsError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Repository(error) => error.retryable(),
-            Self::Partly { first, .. } => first.retryable(),
+            Self::Partly { first, .. } | Self::Each { first, .. } => first.retryable(),
             _ => false,
         }
     }
+}
+
+fn joined(parts: &[impl ToString]) -> String {
+    parts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The findings in one line, for messages.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::within::within;
 use crate::ops::error::Refusal;
 use crate::ops::{OpsError, Scope};
-use crate::repository::{Listing, Presence, Repository, RepositoryError};
+use crate::repository::{Absent, Listing, Presence, Repository, RepositoryError};
 use crate::snapshot::summary::{PickError, Wanted};
 use crate::snapshot::{SnapshotId, Summary};
 use crate::volume::{HeldLease, Marker};
@@ -21,31 +21,42 @@ pub enum Offer {
     Snapshots(Arc<dyn Repository>),
     /// There are repositories and none has a snapshot.
     Nothing,
-    Absent,
+    /// Some are not there, and none has a snapshot.
+    Absent(Vec<Absent>),
     OutOfReach(OpsError),
 }
 
 /// Asks the repositories in order until one has a snapshot. Those that cannot be reached are tried again until
 /// `timeout` has passed, each in turn.
 pub fn ask(scope: &Scope, timeout: Duration) -> Offer {
-    let mut absent = false;
-    let mut trouble = None;
+    let mut absent = Vec::new();
+    let mut troubles: Vec<OpsError> = Vec::new();
     for repository in &scope.repositories {
         match probe(scope, repository.as_ref(), timeout) {
-            Ok(Presence::Ready) => return Offer::Snapshots(Arc::clone(repository)),
+            Ok(Presence::Ready) => {
+                for absent in &absent {
+                    tracing::warn!(repository = repository.location(), "{absent}; another repository serves");
+                }
+                return Offer::Snapshots(Arc::clone(repository));
+            }
             Ok(Presence::Empty) => {}
-            Ok(Presence::Absent) => absent = true,
+            Ok(Presence::Absent(missing)) => {
+                absent.push(Absent { location: repository.location(), missing });
+            }
             Err(error) => {
                 tracing::warn!(%error, repository = repository.location(), "this repository cannot help");
-                trouble.get_or_insert(error);
+                troubles.push(error.into());
             }
         }
     }
-    match trouble {
-        // One that cannot be asked may hold the snapshots: nothing may be concluded from the others.
-        Some(error) => Offer::OutOfReach(error.into()),
+    // One that cannot be asked may hold the snapshots: nothing may be concluded from the others.
+    if !troubles.is_empty() && !absent.is_empty() {
+        troubles.push(OpsError::RepositoryAbsent { places: std::mem::take(&mut absent) });
+    }
+    match OpsError::of_each(troubles) {
+        Some(error) => Offer::OutOfReach(error),
         None if scope.repositories.is_empty() => Offer::OutOfReach(OpsError::NoRepository),
-        None if absent => Offer::Absent,
+        None if !absent.is_empty() => Offer::Absent(absent),
         None => Offer::Nothing,
     }
 }
@@ -72,7 +83,7 @@ fn probe(scope: &Scope, repository: &dyn Repository, timeout: Duration) -> Resul
 /// An empty repository of another identity is a mistyped address as well.
 pub fn probe_ours(scope: &Scope, repository: &dyn Repository) -> Result<Presence, RepositoryError> {
     let presence = repository.probe()?;
-    if presence != Presence::Absent {
+    if !matches!(presence, Presence::Absent(_)) {
         let (found, expected) = (repository.identity()?, scope.volume.identity().to_owned());
         if found != expected {
             return Err(RepositoryError::Identity { location: repository.location(), found, expected });

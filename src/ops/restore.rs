@@ -83,9 +83,7 @@ fn choose(scope: &Scope, options: &RestoreOptions) -> Result<(Arc<dyn Repository
                 location: scope.first_repository()?.location(),
                 source: crate::snapshot::summary::PickError::None,
             }),
-            Offer::Absent => Err(OpsError::RepositoryAbsent {
-                locations: scope.repositories.iter().map(|repository| repository.location()).collect(),
-            }),
+            Offer::Absent(places) => Err(OpsError::RepositoryAbsent { places }),
             Offer::OutOfReach(error) => Err(error),
         };
     }

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::repository::Absent;
 use crate::snapshot::SnapshotId;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 
 #[derive(Debug, Error)]
 pub enum RepositoryError {
-    #[error("there is no repository at {location}")]
-    Absent { location: String },
+    #[error("{0}")]
+    Absent(Absent),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Something stored is not what was written: no retry helps.

@@ -6,7 +6,7 @@ pub mod open;
 pub mod packed;
 pub mod request;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io::Read;
 use std::ops::ControlFlow;
 
@@ -19,15 +19,46 @@ pub use request::{
 
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
+use crate::store::Container;
 
 /// What a probe finds. Unreachable, denied and damaged are errors, never one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Nothing at the address: perhaps a mistyped one.
-    Absent,
+    Absent(Missing),
     /// A repository without a snapshot: somebody said that this address is right.
     Empty,
     Ready,
+}
+
+/// What is not there, where there is no repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The directory or bucket is there, without a repository at the address.
+    Repository(Container),
+    /// Not even that.
+    Container(Container),
+}
+
+/// A place without a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    pub location: String,
+    pub missing: Missing,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let location = &self.location;
+        match self.missing {
+            Missing::Repository(container) => {
+                write!(f, "there is no repository at {location}; the {container} is there")
+            }
+            Missing::Container(container) => {
+                write!(f, "there is no repository at {location}: there is no such {container}")
+            }
+        }
+    }
 }
 
 /// All snapshots from old to new, and the names of those that cannot be read.

@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
-use crate::store::{Denial, Key, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit};
+use crate::store::{
+    Container, Denial, Key, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
@@ -238,6 +240,10 @@ impl FaultyStore {
 impl ObjectStore for FaultyStore {
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn container(&self) -> Container {
+        self.inner.container()
     }
 
     fn presence(&self) -> Result<Presence, StoreError> {

@@ -10,7 +10,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
 use crate::store::pause::pause;
-use crate::store::{Key, ObjectInfo, ObjectStore, Presence, Put, Replace, StoreError, Visit};
+use crate::store::{Container, Key, ObjectInfo, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 /// How many listed objects are handed on together.
 const LISTED_AT_ONCE: usize = 1000;
@@ -59,6 +59,10 @@ impl LimitStore {
 impl ObjectStore for LimitStore {
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn container(&self) -> Container {
+        self.inner.container()
     }
 
     fn presence(&self) -> Result<Presence, StoreError> {

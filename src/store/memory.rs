@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
-use crate::store::{Key, ObjectInfo, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit, key};
+use crate::store::{
+    Container, Key, ObjectInfo, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit, key,
+};
 
 #[derive(Debug)]
 pub struct MemoryStore {
@@ -63,6 +65,10 @@ impl MemoryStore {
 impl ObjectStore for MemoryStore {
     fn location(&self) -> String {
         "memory".to_owned()
+    }
+
+    fn container(&self) -> Container {
+        Container::Directory
     }
 
     fn presence(&self) -> Result<Presence, StoreError> {

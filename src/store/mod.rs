@@ -13,7 +13,7 @@ pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use bytes::Bytes;
 
@@ -37,6 +37,9 @@ pub use s3::{S3Options, S3Store};
 pub trait ObjectStore: Send + Sync + Debug {
     /// Where it is, for messages. Never holds a secret.
     fn location(&self) -> String;
+
+    /// What the objects are kept in.
+    fn container(&self) -> Container;
 
     /// Whether the directory or bucket is there and may be read. Trouble while looking is an error.
     fn presence(&self) -> Result<Presence, StoreError>;
@@ -86,6 +89,22 @@ pub trait ObjectStore: Send + Sync + Debug {
 
 /// What `list` hands each object to.
 pub type Visit<'a> = &'a mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>;
+
+/// What a store keeps its objects in, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    Directory,
+    Bucket,
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Directory => "directory",
+            Self::Bucket => "bucket",
+        })
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {

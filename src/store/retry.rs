@@ -13,7 +13,7 @@ use crate::base::hash::Hash;
 use crate::base::id::random_hex;
 use crate::base::timestamp::Timestamp;
 use crate::store::pause::pause;
-use crate::store::{Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
+use crate::store::{Container, Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
@@ -137,6 +137,10 @@ impl<'a> Attempts<'a> {
 impl ObjectStore for RetryStore {
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn container(&self) -> Container {
+        self.inner.container()
     }
 
     fn presence(&self) -> Result<Presence, StoreError> {

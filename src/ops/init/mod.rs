@@ -54,7 +54,7 @@ pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError>
     if options.dry_run {
         let seen = look(scope, options)?;
         if let Action::Fail { why } = seen.action {
-            return Err(failure(scope, why, seen.offer, seen.newer));
+            return Err(failure(why, seen.offer, seen.newer));
         }
         return Ok(InitReport {
             state: seen.state.name(),
@@ -147,7 +147,7 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
         None => Seen::Unasked,
         Some(Offer::Snapshots(_)) => Seen::Snapshots,
         Some(Offer::Nothing) => Seen::Nothing,
-        Some(Offer::Absent) => Seen::Absent,
+        Some(Offer::Absent(_)) => Seen::Absent,
         Some(Offer::OutOfReach(_)) => Seen::OutOfReach,
     };
     let distrusted = match &offer {
@@ -257,11 +257,11 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
             sweep(scope);
             Ok(None)
         }
-        Action::Fail { why } => Err(failure(scope, why, offer, newer)),
+        Action::Fail { why } => Err(failure(why, offer, newer)),
     }
 }
 
-fn failure(scope: &Scope, why: Failure, offer: Option<Offer>, newer: Option<Summary>) -> OpsError {
+fn failure(why: Failure, offer: Option<Offer>, newer: Option<Summary>) -> OpsError {
     match why {
         Failure::Refused(Refusal::Stale { .. }) => {
             let (snapshot, host) = newer.map(|newer| (newer.id.0, newer.host)).unwrap_or_default();
@@ -269,10 +269,8 @@ fn failure(scope: &Scope, why: Failure, offer: Option<Offer>, newer: Option<Summ
         }
         Failure::Refused(reason) => OpsError::Refused { reason },
         Failure::Mismatch { found, expected } => OpsError::Mismatch { found, expected },
-        Failure::RepositoryAbsent => OpsError::RepositoryAbsent {
-            locations: scope.repositories.iter().map(|repository| repository.location()).collect(),
-        },
-        Failure::OutOfReach => match offer {
+        Failure::RepositoryAbsent | Failure::OutOfReach => match offer {
+            Some(Offer::Absent(places)) => OpsError::RepositoryAbsent { places },
             Some(Offer::OutOfReach(error)) => error,
             _ => OpsError::NoRepository,
         },

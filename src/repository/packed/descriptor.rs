@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::random_hex;
 use crate::base::sealed;
-use crate::repository::RepositoryError;
 use crate::repository::packed::codec::Codec;
 use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
+use crate::repository::{Absent, Missing, RepositoryError};
 use crate::store::{ObjectStore, Put, StoreError};
 
 const FORMAT: u64 = 1;
@@ -70,6 +70,9 @@ pub fn create(
         sealed::seal(&descriptor, FORMAT).map_err(|error| RepositoryError::Worker(error.to_string()))?;
     match store.put_if_absent(&keys::descriptor()?, &bytes.into())? {
         Put::Created => Ok(descriptor),
-        Put::Exists => read(store)?.ok_or_else(|| RepositoryError::Absent { location: store.location() }),
+        Put::Exists => read(store)?.ok_or_else(|| {
+            let missing = Missing::Repository(store.container());
+            RepositoryError::Absent(Absent { location: store.location(), missing })
+        }),
     }
 }

@@ -31,8 +31,8 @@ use crate::repository::packed::codec::Codec;
 use crate::repository::packed::descriptor::Descriptor;
 use crate::repository::packed::objects::Objects;
 use crate::repository::{
-    BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, Listing, Presence, Repository,
-    RepositoryError, RestoreReport, RestoreRequest, Writer,
+    Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, Listing, Missing,
+    Presence, Repository, RepositoryError, RestoreReport, RestoreRequest, Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
@@ -59,13 +59,17 @@ impl Packed {
     }
 
     fn open(&self) -> Result<(Descriptor, Objects), RepositoryError> {
-        let absent = || RepositoryError::Absent { location: self.store.location() };
+        let container = self.store.container();
+        let absent = |missing| RepositoryError::Absent(Absent { location: self.store.location(), missing });
         if self.store.presence()? == store::Presence::Absent {
-            return Err(absent());
+            return Err(absent(Missing::Container(container)));
         }
         let descriptor = match descriptor::read(&self.store)? {
             Some(descriptor) => descriptor,
-            None => return Err(self.without_descriptor()?.unwrap_or_else(absent)),
+            None => {
+                let damaged = self.without_descriptor()?;
+                return Err(damaged.unwrap_or_else(|| absent(Missing::Repository(container))));
+            }
         };
         let codec = descriptor.codec;
         if codec != self.options.codec {
@@ -107,7 +111,7 @@ impl Repository for Packed {
 
     fn probe(&self) -> Result<Presence, RepositoryError> {
         match self.open() {
-            Err(RepositoryError::Absent { .. }) => Ok(Presence::Absent),
+            Err(RepositoryError::Absent(absent)) => Ok(Presence::Absent(absent.missing)),
             Err(error) => Err(error),
             Ok((_, objects)) => match document::names(&objects)?.is_empty() {
                 true => Ok(Presence::Empty),

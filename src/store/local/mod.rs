@@ -16,7 +16,7 @@ use rustix::io::{pread, retry_on_intr};
 
 use crate::base::fs::{metadata_if_present, remove_if_present, sync_file_system, sync_parent, write_atomic};
 use crate::base::timestamp::Timestamp;
-use crate::store::{Key, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit, key};
+use crate::store::{Container, Key, ObjectStore, Obstacle, Presence, Put, Replace, StoreError, Visit, key};
 
 /// Before the umask: backups are for the owner, and for a group that watches over them.
 const FILE_MODE: u32 = 0o640;
@@ -114,6 +114,10 @@ impl LocalStore {
 impl ObjectStore for LocalStore {
     fn location(&self) -> String {
         self.root.display().to_string()
+    }
+
+    fn container(&self) -> Container {
+        Container::Directory
     }
 
     fn presence(&self) -> Result<Presence, StoreError> {

@@ -20,7 +20,7 @@ pub use options::{S3Credentials, S3Encryption, S3Options, SecretSource};
 
 use crate::base::timestamp::Timestamp;
 use crate::store::s3::calls::Calls;
-use crate::store::{Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
+use crate::store::{Container, Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 /// They move bytes between sockets and callers; the work on the bytes is the callers'.
 const THREADS: usize = 2;
@@ -84,6 +84,10 @@ impl Drop for Open {
 impl ObjectStore for S3Store {
     fn location(&self) -> String {
         self.options.location()
+    }
+
+    fn container(&self) -> Container {
+        Container::Bucket
     }
 
     fn presence(&self) -> Result<Presence, StoreError> {
