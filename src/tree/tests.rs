@@ -274,7 +274,8 @@ fn what_a_user_may_not_set_is_told() {
 #[test]
 #[ignore = "started by what_a_user_may_not_set_is_told"]
 fn as_another_user() {
-    let dir = std::env::var_os("TREE_OF_ANOTHER_USER").unwrap();
+    // Nobody but that test says where; on its own there is nothing to do here.
+    let Some(dir) = std::env::var_os("TREE_OF_ANOTHER_USER") else { return };
     let dir = Path::new(&dir);
     let own = dir.join("own");
     let writer = TreeWriter::open(&own).unwrap();
