@@ -10,31 +10,51 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
+use support::life::{self, BOTH, changes, finish, start};
 use support::{
-    Lab, Layout, Outcome, PLAIN_USER, copy, few_entries, made_tree, odd_tree, same, same_content, shell,
+    Home, Lab, Layout, PLAIN_USER, copy, few_entries, made_tree, odd_tree, same, same_content, shell,
 };
-
-const BOTH: [Layout; 2] = [Layout::Subdirectory, Layout::MountPoint];
 
 #[test]
 fn every_odd_thing_comes_back_in_a_subdirectory() {
-    let lab = Lab::filled(Layout::Subdirectory, odd_tree);
-    lab.wipe();
-    lab.ok(&["init"]);
-    lab.assert_back();
-    assert_eq!(lab.state(), "healthy");
+    life::every_odd_thing_comes_back(Home::Directory, Layout::Subdirectory);
 }
 
 #[test]
 fn every_odd_thing_comes_back_in_a_mount_point() {
-    let lab = Lab::filled(Layout::MountPoint, odd_tree);
-    lab.wipe();
-    lab.ok(&["init"]);
-    lab.assert_back();
-    assert_eq!(lab.state(), "healthy");
+    life::every_odd_thing_comes_back(Home::Directory, Layout::MountPoint);
+}
+
+#[test]
+fn a_second_init_changes_nothing() {
+    life::a_second_init_changes_nothing(Home::Directory);
+}
+
+#[test]
+fn the_first_backup_after_a_restore_reads_no_file() {
+    life::the_first_backup_after_a_restore_reads_no_file(Home::Directory);
+}
+
+#[test]
+fn an_unchanged_volume_is_backed_up_without_reading_a_file() {
+    life::an_unchanged_volume_is_backed_up_without_reading_a_file(Home::Directory);
+}
+
+#[test]
+fn a_volume_that_was_overtaken_says_so() {
+    life::a_volume_that_was_overtaken_says_so(Home::Directory);
+}
+
+#[test]
+fn two_inits_at_once_both_end_well() {
+    life::two_inits_at_once_both_end_well(Home::Directory);
+}
+
+#[test]
+fn init_beside_a_backup_ends_well() {
+    life::init_beside_a_backup_ends_well(Home::Directory);
 }
 
 #[test]
@@ -67,62 +87,6 @@ fn a_directory_that_is_really_mounted_comes_back_in_place() {
     lab.inside_mounts(mount, &["init"]).expect_code(0);
     lab.assert_back();
     lab.inside_mounts(mount, &["backup"]).expect_code(0);
-}
-
-#[test]
-fn a_second_init_changes_nothing() {
-    for layout in BOTH {
-        let lab = Lab::filled(layout, few_entries);
-        lab.wipe();
-        lab.ok(&["init"]);
-        let before = (lab.state_listing(), changes(&lab));
-        lab.ok(&["init"]);
-        lab.ok(&["init"]);
-        assert_eq!((lab.state_listing(), changes(&lab)), before, "{layout:?}");
-        lab.assert_back();
-    }
-}
-
-/// The change time of everything on the volume: nothing can set it back. The top is left out: in a mount point, making
-/// our own directory changes it.
-fn changes(lab: &Lab) -> String {
-    shell(
-        "cd \"$1\" && find . -mindepth 1 -path ./.volkeep -prune -o -printf '%p %C@ %i\\n' | sort",
-        &[lab.volume().as_os_str()],
-    )
-}
-
-#[test]
-fn the_first_backup_after_a_restore_reads_no_file() {
-    for layout in BOTH {
-        let lab = Lab::filled(layout, few_entries);
-        lab.wipe();
-        lab.ok(&["init"]);
-        let report = lab.backup();
-        assert_eq!(
-            (&report["files_read"], &report["bytes_read"]),
-            (&0.into(), &0.into()),
-            "{layout:?}: {report}"
-        );
-    }
-}
-
-#[test]
-fn an_unchanged_volume_is_backed_up_without_reading_a_file() {
-    let lab = Lab::filled(Layout::Subdirectory, few_entries);
-    // Files whose times lie close before the first backup are rightly read again, until they are old enough.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while lab.backup()["files_read"] != 0 {
-        assert!(Instant::now() < deadline, "files are read again and again");
-    }
-    let report = lab.backup();
-    assert_eq!((&report["files_read"], &report["bytes_read"]), (&0.into(), &0.into()), "{report}");
-
-    // One changed file is one file read.
-    let changed = lab.volume().join("one/file-1");
-    fs::write(&changed, b"changed").unwrap();
-    let report = lab.backup();
-    assert_eq!((&report["files_read"], &report["bytes_read"]), (&1.into(), &7.into()), "{report}");
 }
 
 #[test]
@@ -316,25 +280,6 @@ fn a_volume_and_a_repository_belong_to_one_identity() {
 }
 
 #[test]
-fn a_volume_that_was_overtaken_says_so() {
-    let old = Lab::filled(Layout::Subdirectory, few_entries);
-    let new = Lab::new(Layout::Subdirectory).with("VOLKEEP_REPOSITORY", old.url());
-    new.ok(&["init"]);
-    fs::write(new.volume().join("later"), b"later").unwrap();
-    new.ok(&["backup"]);
-    new.keep_reference();
-
-    old.exits(16, &["init"]);
-    old.assert_back();
-    let old = old.with("VOLKEEP_INIT_ON_STALE", "keep");
-    old.ok(&["init"]);
-    old.assert_back();
-    let old = old.with("VOLKEEP_INIT_ON_STALE", "restore");
-    old.ok(&["init"]);
-    same(&new.reference(), &old.volume());
-}
-
-#[test]
 fn a_volume_that_lost_its_data_is_not_backed_up() {
     let lab = Lab::filled(Layout::Subdirectory, few_entries);
     let before = lab.snapshots();
@@ -348,33 +293,6 @@ fn a_volume_that_lost_its_data_is_not_backed_up() {
     lab.exits(16, &["backup"]);
     lab.ok(&["backup", "--allow-shrink"]);
     assert_eq!(lab.snapshots().len(), before.len() + 1);
-}
-
-#[test]
-fn two_inits_at_once_both_end_well() {
-    for layout in BOTH {
-        let lab = Lab::filled(layout, few_entries);
-        lab.wipe();
-        let running: Vec<_> = (0..3).map(|_| start(&mut lab.command(&["init"]))).collect();
-        for child in running {
-            finish(child).expect_code(0);
-        }
-        lab.assert_back();
-    }
-}
-
-#[test]
-fn init_beside_a_backup_ends_well() {
-    let lab = Lab::filled(Layout::Subdirectory, |root| made_tree(root, 3000, 5));
-    made_tree(&lab.volume().join("more"), 3000, 6);
-    lab.keep_reference();
-    let backup = start(&mut lab.command(&["backup"]));
-    lab.ok(&["init"]);
-    finish(backup).expect_code(0);
-    lab.ok(&["init"]);
-    lab.wipe();
-    lab.ok(&["init"]);
-    lab.assert_back();
 }
 
 #[test]
@@ -483,13 +401,4 @@ fn what_needs_no_volume_works_without_one() {
     lab.exits(78, &["config", "check", "--config", "/no/such/file"]);
     let lab = lab.with("VOLKEEP_INIT_ON_STALE", "perhaps");
     lab.exits(78, &["init"]).says(&["on_stale"]);
-}
-
-fn start(command: &mut Command) -> std::process::Child {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-fn finish(child: std::process::Child) -> Outcome {
-    let what = Command::new(format!("volkeep, process {}", child.id()));
-    Outcome::of(&what, child.wait_with_output().unwrap())
 }

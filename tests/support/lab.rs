@@ -4,11 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use volkeep::store::{LocalStore, ObjectStore};
 
 use super::process::{Outcome, run, shell, wrap};
+use super::s3::{Server, unique};
 use super::{compare, trees};
 
 /// `nobody` everywhere.
@@ -23,9 +26,29 @@ pub enum Layout {
     MountPoint,
 }
 
+/// Where the repository lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// Beside the volume.
+    Directory,
+    /// In a bucket of the real server.
+    Bucket,
+}
+
+/// A repository in a bucket, and the way there.
+#[derive(Clone, Debug)]
+struct Place {
+    server: Server,
+    bucket: String,
+    prefix: String,
+    /// Of a proxy, where the program is not to go straight.
+    detour: Option<String>,
+}
+
 pub struct Lab {
     pub layout: Layout,
     root: TempDir,
+    place: Option<Place>,
     /// Comes on top of the clean environment of every run.
     environment: Vec<(OsString, OsString)>,
     config: Option<PathBuf>,
@@ -34,8 +57,29 @@ pub struct Lab {
 impl Lab {
     /// An empty volume, and no repository yet.
     pub fn new(layout: Layout) -> Self {
+        Self::at(layout, None)
+    }
+
+    #[track_caller]
+    pub fn new_in(home: Home, layout: Layout) -> Self {
+        match home {
+            Home::Directory => Self::new(layout),
+            Home::Bucket => {
+                let server = Server::real();
+                let bucket = server.shared_bucket();
+                Self::in_bucket(layout, server, bucket)
+            }
+        }
+    }
+
+    /// The repository is to be below a prefix of its own in this bucket.
+    pub fn in_bucket(layout: Layout, server: Server, bucket: String) -> Self {
+        Self::at(layout, Some(Place { server, bucket, prefix: unique("lab"), detour: None }))
+    }
+
+    fn at(layout: Layout, place: Option<Place>) -> Self {
         let root = tempfile::Builder::new().prefix("volkeep-lab-").tempdir().unwrap();
-        let lab = Self { layout, root, environment: Vec::new(), config: None };
+        let lab = Self { layout, root, place, environment: Vec::new(), config: None };
         for directory in [lab.volume(), lab.path("home")] {
             fs::create_dir_all(directory).unwrap();
         }
@@ -48,14 +92,24 @@ impl Lab {
             ("VOLKEEP_INIT_TIMEOUT", "5s".into()),
             ("VOLKEEP_LIMITS_RETRY", "1s".into()),
         ];
-        set.into_iter().fold(lab, |lab, (name, value)| lab.with(name, value))
+        let mut lab = set.into_iter().fold(lab, |lab, (name, value)| lab.with(name, value));
+        if let Some(Place { server, .. }) = lab.place.clone() {
+            lab.set("AWS_ACCESS_KEY_ID", server.access_key_id);
+            lab.set("AWS_SECRET_ACCESS_KEY", server.secret_access_key);
+        }
+        lab
     }
 
     /// A volume with the given content, taken over by volkeep and backed up once. The content as it then is lies
     /// in `reference` as well.
     #[track_caller]
     pub fn filled(layout: Layout, fill: impl Fn(&Path)) -> Self {
-        let lab = Self::new(layout);
+        Self::filled_in(Home::Directory, layout, fill)
+    }
+
+    #[track_caller]
+    pub fn filled_in(home: Home, layout: Layout, fill: impl Fn(&Path)) -> Self {
+        let lab = Self::new_in(home, layout);
         fill(&lab.volume());
         lab.first_backup();
         lab
@@ -114,7 +168,9 @@ impl Lab {
         self.path("volume/.volkeep")
     }
 
+    /// The directory of a repository that is in none of the buckets.
     pub fn repository(&self) -> PathBuf {
+        assert!(self.place.is_none(), "this lab's repository is in a bucket");
         self.path("repository")
     }
 
@@ -123,7 +179,34 @@ impl Lab {
     }
 
     pub fn url(&self) -> String {
-        format!("file://{}", self.repository().display())
+        match &self.place {
+            None => format!("file://{}", self.repository().display()),
+            Some(Place { server, bucket, prefix, detour }) => {
+                let endpoint = detour.as_ref().unwrap_or(&server.endpoint);
+                format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region=us-east-1")
+            }
+        }
+    }
+
+    /// From now on the program goes to the bucket by another address; the tests themselves go straight.
+    pub fn by_way_of(&mut self, endpoint: String) {
+        self.place.as_mut().expect("a repository in a bucket").detour = Some(endpoint);
+        let url = self.url();
+        self.set("VOLKEEP_REPOSITORY", url);
+    }
+
+    /// The bytes of the repository, wherever it is.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        match &self.place {
+            None => Arc::new(LocalStore::new(self.repository())),
+            Some(Place { server, bucket, prefix, .. }) => server.store(bucket, prefix),
+        }
+    }
+
+    /// Server, bucket and prefix of a repository that is in a bucket.
+    pub fn bucket(&self) -> (&Server, &str, &str) {
+        let Place { server, bucket, prefix, .. } = self.place.as_ref().expect("a repository in a bucket");
+        (server, bucket, prefix)
     }
 
     /// volkeep with this lab's environment and nothing of the tester's.
@@ -230,6 +313,17 @@ impl Lab {
         compare::same(&self.reference(), &self.volume());
     }
 
+    /// Names and sizes of all objects of one kind, such as `packs`; all objects for an empty one.
+    pub fn objects(&self, kind: &str) -> Vec<(String, u64)> {
+        let mut found = Vec::new();
+        let mut add = |info: volkeep::store::ObjectInfo| {
+            found.push((info.key.to_string(), info.size));
+            Ok(())
+        };
+        self.store().list(kind, &mut add).unwrap();
+        found
+    }
+
     /// Files of one kind in the repository, such as `packs`, in the order of their names.
     pub fn stored(&self, kind: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -285,7 +379,7 @@ pub fn remove_all(path: &Path) {
 /// The small tree of the crash tests.
 impl Lab {
     #[track_caller]
-    pub fn with_few_entries(layout: Layout) -> Self {
-        Self::filled(layout, trees::few_entries)
+    pub fn with_few_entries(home: Home, layout: Layout) -> Self {
+        Self::filled_in(home, layout, trees::few_entries)
     }
 }

@@ -9,11 +9,16 @@
 )]
 
 mod compare;
+pub mod crash;
+mod http;
 mod lab;
+pub mod life;
 mod process;
+pub mod proxy;
+pub mod s3;
 mod trees;
 
 pub use compare::{copy, differences, listing, same, same_content};
-pub use lab::{Lab, Layout, PLAIN_USER, is_root, remove_all, report};
+pub use lab::{Home, Lab, Layout, PLAIN_USER, is_root, remove_all, report};
 pub use process::{Outcome, run, run_until, shell, spawn_waiting_for, wrap};
 pub use trees::{Random, few_entries, made_tree, odd_tree, random_bytes};
