@@ -8,6 +8,8 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod support;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -20,14 +22,25 @@ use volkeep::base::progress::Progress;
 use volkeep::repository::packed::codec::Codec;
 use volkeep::repository::packed::{Packed, PackedOptions};
 use volkeep::repository::{
-    BackupReport, BackupRequest, CheckRequest, Missing, Presence, Repository, RepositoryError, RestoreReport,
+    BackupReport, BackupRequest, CheckRequest, Presence, Repository, RepositoryError, RestoreReport,
     RestoreRequest, Workers, Writer,
 };
 use volkeep::snapshot::selector::Selector;
 use volkeep::snapshot::{Entry, Kind, RelativePath, SnapshotId};
 use volkeep::store::faulty::{Failure, Fault, Operation, Rule};
-use volkeep::store::{FaultyStore, LocalStore, MemoryStore, ObjectStore};
+use volkeep::store::{FaultyStore, Key, LocalStore, MemoryStore, ObjectInfo, ObjectStore};
 use volkeep::tree::{Excludes, WalkOptions};
+
+use support::s3::{Server, unique};
+
+/// Where the repository lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    Directory,
+    Memory,
+    /// Of the real S3 server.
+    Bucket,
+}
 
 struct Lab {
     dir: tempfile::TempDir,
@@ -39,13 +52,17 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(codec: Codec, memory: bool) -> Self {
+    fn new(codec: Codec, home: Home) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("data")).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let inner: Arc<dyn ObjectStore> = match memory {
-            true => Arc::new(MemoryStore::new(clock.clone())),
-            false => Arc::new(LocalStore::new(dir.path().join("repository"))),
+        let inner: Arc<dyn ObjectStore> = match home {
+            Home::Memory => Arc::new(MemoryStore::new(clock.clone())),
+            Home::Directory => Arc::new(LocalStore::new(dir.path().join("repository"))),
+            Home::Bucket => {
+                let server = Server::real();
+                server.store(&server.shared_bucket(), &unique("repository"))
+            }
         };
         let store = Arc::new(FaultyStore::new(inner, clock.clone()));
         let options = PackedOptions { codec, level: None };
@@ -54,21 +71,30 @@ impl Lab {
         Self { dir, clock, repository, store, writer, codec }
     }
 
-    fn created(codec: Codec, memory: bool) -> Self {
-        let lab = Self::new(codec, memory);
+    fn created(codec: Codec, home: Home) -> Self {
+        let lab = Self::new(codec, home);
         let presence = lab.repository.probe().unwrap();
-        assert!(matches!(presence, Presence::Absent(Missing::Container(_))), "{presence:?}");
+        assert!(matches!(presence, Presence::Absent(_)), "{presence:?}");
         lab.repository.create("app").unwrap();
         assert_eq!(lab.repository.probe().unwrap(), Presence::Empty);
         lab
     }
 
-    fn each(run: impl Fn(Lab)) {
+    fn each(home: Home, run: impl Fn(Lab)) {
         for codec in [Codec::Zstd, Codec::Gzip, Codec::None] {
-            for memory in [true, false] {
-                run(Self::created(codec, memory));
-            }
+            run(Self::created(codec, home));
         }
+    }
+
+    /// Names, sizes and times of everything in the repository.
+    fn objects(&self) -> Vec<ObjectInfo> {
+        let mut objects = Vec::new();
+        let mut add = |info| {
+            objects.push(info);
+            Ok(())
+        };
+        self.store.list("", &mut add).unwrap();
+        objects
     }
 
     fn data(&self) -> PathBuf {
@@ -151,6 +177,52 @@ impl Lab {
     }
 }
 
+macro_rules! everywhere {
+    (with_each_codec: $($each:ident),*; with_one: $($one:ident),*;) => {
+        mod in_a_directory {
+            everywhere! { @all Directory [] $($each)* $($one)* }
+        }
+        mod in_memory {
+            everywhere! { @all Memory [] $($each)* }
+        }
+        mod in_a_bucket {
+            everywhere! { @all Bucket [#[ignore = "needs an S3 server: tests/run"]] $($each)* $($one)* }
+        }
+    };
+    (@all $home:ident $attributes:tt $($test:ident)*) => {
+        $(everywhere! { @one $home $attributes $test })*
+    };
+    (@one $home:ident [$($attribute:tt)*] $test:ident) => {
+        #[test]
+        $($attribute)*
+        fn $test() {
+            super::$test(super::Home::$home);
+        }
+    };
+}
+
+everywhere! {
+    with_each_codec:
+        a_tree_comes_back_as_it_was,
+        an_unchanged_tree_is_not_read_again,
+        changes_are_found_and_old_snapshots_stay_as_they_were,
+        exports_read_what_restores_write;
+    with_one:
+        without_its_cache_a_backup_reads_but_stores_nothing_twice,
+        renamed_and_copied_content_is_not_stored_again,
+        after_a_restore_the_first_backup_reads_nothing,
+        an_interrupted_restore_is_resumed,
+        a_part_is_restored_with_the_way_to_it,
+        a_dry_run_stores_nothing,
+        an_interrupted_backup_is_resumed_from_its_packs,
+        a_failed_upload_fails_the_backup_and_hides_nothing,
+        a_writer_that_was_cut_off_commits_nothing,
+        a_guard_that_refuses_leaves_the_repository_as_it_was,
+        content_of_a_pack_that_was_cut_is_stored_again,
+        another_identity_is_refused,
+        damage_to_any_object_is_noticed;
+}
+
 fn workers() -> Workers {
     Workers { threads: 2, connections: 4, memory: 16 << 20 }
 }
@@ -208,9 +280,8 @@ fn mixed_tree(lab: &Lab) {
     fs::set_permissions(lab.data(), fs::Permissions::from_mode(0o751)).unwrap();
 }
 
-#[test]
-fn a_tree_comes_back_as_it_was() {
-    Lab::each(|lab| {
+fn a_tree_comes_back_as_it_was(home: Home) {
+    Lab::each(home, |lab| {
         mixed_tree(&lab);
         let report = lab.backup();
         assert_eq!(report.problem_count, 0, "{:?}", report.problems);
@@ -223,9 +294,8 @@ fn a_tree_comes_back_as_it_was() {
     });
 }
 
-#[test]
-fn an_unchanged_tree_is_not_read_again() {
-    Lab::each(|lab| {
+fn an_unchanged_tree_is_not_read_again(home: Home) {
+    Lab::each(home, |lab| {
         mixed_tree(&lab);
         lab.backup();
         let again = lab.backup();
@@ -236,9 +306,8 @@ fn an_unchanged_tree_is_not_read_again() {
     });
 }
 
-#[test]
-fn changes_are_found_and_old_snapshots_stay_as_they_were() {
-    Lab::each(|lab| {
+fn changes_are_found_and_old_snapshots_stay_as_they_were(home: Home) {
+    Lab::each(home, |lab| {
         mixed_tree(&lab);
         lab.backup();
         let (first, before) = (lab.newest(), picture(&lab.data()));
@@ -260,9 +329,8 @@ fn changes_are_found_and_old_snapshots_stay_as_they_were() {
     });
 }
 
-#[test]
-fn without_its_cache_a_backup_reads_but_stores_nothing_twice() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn without_its_cache_a_backup_reads_but_stores_nothing_twice(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     lab.backup();
     fs::remove_dir_all(lab.dir.path().join("cache")).unwrap();
@@ -272,9 +340,8 @@ fn without_its_cache_a_backup_reads_but_stores_nothing_twice() {
     assert!(again.stored_bytes < 10_000, "{}", again.stored_bytes);
 }
 
-#[test]
-fn renamed_and_copied_content_is_not_stored_again() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn renamed_and_copied_content_is_not_stored_again(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     lab.backup();
     fs::rename(lab.data().join("small"), lab.data().join("renamed")).unwrap();
@@ -285,9 +352,8 @@ fn renamed_and_copied_content_is_not_stored_again() {
     assert_eq!(picture(&lab.restored(&lab.newest(), "target")), picture(&lab.data()));
 }
 
-#[test]
-fn after_a_restore_the_first_backup_reads_nothing() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn after_a_restore_the_first_backup_reads_nothing(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     lab.backup();
     fs::remove_dir_all(lab.dir.path().join("cache")).unwrap();
@@ -298,9 +364,8 @@ fn after_a_restore_the_first_backup_reads_nothing() {
     assert_eq!((report.files_read, report.added_bytes), (0, 0));
 }
 
-#[test]
-fn an_interrupted_restore_is_resumed() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn an_interrupted_restore_is_resumed(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     lab.backup();
     let target = lab.restored(&lab.newest(), "target");
@@ -315,9 +380,8 @@ fn an_interrupted_restore_is_resumed() {
     assert_eq!(picture(&target), picture(&lab.data()));
 }
 
-#[test]
-fn a_part_is_restored_with_the_way_to_it() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn a_part_is_restored_with_the_way_to_it(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     lab.backup();
     lab.try_restore(&lab.newest(), "part", &["small/2", "linked"]).unwrap();
@@ -328,9 +392,8 @@ fn a_part_is_restored_with_the_way_to_it() {
     assert_eq!(fs::read(part.join("linked")).unwrap(), noise(9 << 20, 1), "a member without its first one");
 }
 
-#[test]
-fn exports_read_what_restores_write() {
-    Lab::each(|lab| {
+fn exports_read_what_restores_write(home: Home) {
+    Lab::each(home, |lab| {
         mixed_tree(&lab);
         lab.backup();
         let mut seen = Vec::new();
@@ -358,19 +421,17 @@ fn exports_read_what_restores_write() {
     });
 }
 
-#[test]
-fn a_dry_run_stores_nothing() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn a_dry_run_stores_nothing(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
-    let before = picture(&lab.dir.path().join("repository"));
+    let before = lab.objects();
     let report = lab.with_request(&lab.data(), true, |request| lab.repository.backup(request)).unwrap();
     assert!(report.snapshot.is_none() && report.added_bytes > 10 << 20);
-    assert_eq!(picture(&lab.dir.path().join("repository")), before);
+    assert_eq!(lab.objects(), before);
 }
 
-#[test]
-fn an_interrupted_backup_is_resumed_from_its_packs() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn an_interrupted_backup_is_resumed_from_its_packs(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     // The packs arrive, the commit does not.
     lab.store.inject(Rule::new(Operation::PutIfAbsent, "snapshots/*", Fault::Fail(Failure::Unreachable)));
@@ -382,10 +443,9 @@ fn an_interrupted_backup_is_resumed_from_its_packs() {
     assert_eq!(lab.check(100), Vec::<String>::new());
 }
 
-#[test]
-fn a_failed_upload_fails_the_backup_and_hides_nothing() {
+fn a_failed_upload_fails_the_backup_and_hides_nothing(home: Home) {
     for pattern in ["packs/*", "segments/*"] {
-        let lab = Lab::created(Codec::Zstd, true);
+        let lab = Lab::created(Codec::Zstd, home);
         mixed_tree(&lab);
         lab.store.inject(Rule::new(Operation::Put, pattern, Fault::Fail(Failure::Denied)));
         assert!(matches!(lab.try_backup(), Err(RepositoryError::Store(_))), "{pattern}");
@@ -395,9 +455,8 @@ fn a_failed_upload_fails_the_backup_and_hides_nothing() {
     }
 }
 
-#[test]
-fn a_writer_that_was_cut_off_commits_nothing() {
-    let lab = Lab::created(Codec::Zstd, true);
+fn a_writer_that_was_cut_off_commits_nothing(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     lab.write("file", "content");
     let successor = Writer { volume_id: "v2".into(), ..lab.writer.clone() };
     let error = lab
@@ -412,9 +471,8 @@ fn a_writer_that_was_cut_off_commits_nothing() {
     assert_eq!(lab.repository.probe().unwrap(), Presence::Empty);
 }
 
-#[test]
-fn a_guard_that_refuses_leaves_the_repository_as_it_was() {
-    let lab = Lab::created(Codec::Zstd, true);
+fn a_guard_that_refuses_leaves_the_repository_as_it_was(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     lab.write("file", "content");
     lab.backup();
     let newest = lab.newest();
@@ -432,51 +490,46 @@ fn a_guard_that_refuses_leaves_the_repository_as_it_was() {
     assert_eq!(lab.newest(), newest);
 }
 
-#[test]
-fn content_of_a_pack_that_was_cut_is_stored_again() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn content_of_a_pack_that_was_cut_is_stored_again(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     mixed_tree(&lab);
     lab.backup();
-    let packs = lab.dir.path().join("repository/packs");
-    for row in picture(&packs) {
-        let path = packs.join(row.0);
-        if path.is_file() {
-            let length = fs::metadata(&path).unwrap().len();
-            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
-        }
+    for pack in lab.objects().into_iter().filter(|info| info.key.as_str().starts_with("packs/")) {
+        let mut bytes = lab.store.get(&pack.key).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        lab.store.put(&pack.key, &bytes.into()).unwrap();
     }
     let report = lab.backup();
     assert!(report.added_bytes > 1 << 20 && report.files_read > 10, "{report:?}");
     assert_eq!(picture(&lab.restored(&lab.newest(), "target")), picture(&lab.data()));
 }
 
-#[test]
-fn another_identity_is_refused() {
-    let lab = Lab::created(Codec::Zstd, true);
+fn another_identity_is_refused(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     lab.repository.create("app").unwrap();
     assert!(matches!(lab.repository.create("other"), Err(RepositoryError::Identity { .. })));
 }
 
 /// Every object of a repository, each damaged in three ways: restores fail with damage, or were not concerned.
-#[test]
-fn damage_to_any_object_is_noticed() {
-    let lab = Lab::created(Codec::Zstd, false);
+fn damage_to_any_object_is_noticed(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
     for number in 0..20 {
         lab.write(&format!("{number}"), noise(4000, number));
     }
     lab.write("large", noise(2 << 20, 7));
     lab.backup();
     let id = lab.newest();
-    let store = lab.dir.path().join("repository");
-    let objects: Vec<PathBuf> = picture(&store)
+    let store = lab.store.as_ref();
+    let objects: Vec<Key> = lab
+        .objects()
         .into_iter()
-        .map(|row| row.0)
-        .filter(|path| store.join(path).is_file() && !path.starts_with("leases"))
+        .map(|info| info.key)
+        .filter(|key| !key.as_str().starts_with("leases/"))
         .collect();
     assert!(objects.len() >= 4, "{objects:?}");
-    for (number, object) in objects.iter().enumerate() {
-        let path = store.join(object);
-        let whole = fs::read(&path).unwrap();
+    for (number, key) in objects.iter().enumerate() {
+        let object = key.as_str();
+        let whole = store.get(key).unwrap();
         for (way, damaged) in [
             ("cut", Some(whole[..whole.len() / 2].to_vec())),
             ("emptied", Some(Vec::new())),
@@ -488,12 +541,12 @@ fn damage_to_any_object_is_noticed() {
             ("removed", None),
         ] {
             match damaged {
-                Some(bytes) => fs::write(&path, bytes).unwrap(),
-                None => fs::remove_file(&path).unwrap(),
+                Some(bytes) => store.put(key, &bytes.into()).unwrap(),
+                None => store.delete(key).unwrap(),
             }
             let error = lab.try_restore(&id, &format!("t{number}{way}"), &[]).unwrap_err();
             let expected = match error {
-                RepositoryError::Absent { .. } => object == Path::new("repository.json") && way == "removed",
+                RepositoryError::Absent { .. } => object == "repository.json" && way == "removed",
                 RepositoryError::NoSnapshot { .. } => object.starts_with("snapshots") && way == "removed",
                 RepositoryError::Damaged { .. } => true,
                 _ => false,
@@ -501,12 +554,9 @@ fn damage_to_any_object_is_noticed() {
             assert!(expected, "{object:?} {way}: {error}");
             if object.starts_with("packs") || object.starts_with("segments") {
                 let findings = lab.check(100);
-                assert!(
-                    findings.iter().any(|f| f.contains(object.to_str().unwrap()) || f.contains("packs")),
-                    "{findings:?}"
-                );
+                assert!(findings.iter().any(|f| f.contains(object) || f.contains("packs")), "{findings:?}");
             }
-            fs::write(&path, &whole).unwrap();
+            store.put(key, &whole.clone().into()).unwrap();
         }
     }
     assert_eq!(picture(&lab.restored(&id, "whole")), picture(&lab.data()));
