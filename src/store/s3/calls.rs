@@ -90,6 +90,20 @@ impl Calls {
         }
     }
 
+    /// Whoever may list below his prefix only is told of a missing object that he may not look at it. The listing
+    /// knows which it is.
+    pub async fn denied(&self, key: &Key, denied: StoreError) -> StoreError {
+        let name = self.name(key);
+        let request = self.client().list_objects_v2().bucket(self.bucket()).prefix(&name).max_keys(1);
+        match request.send().await.map_err(|error| self.sort("s3:ListBucket", error)) {
+            Ok(page) if page.contents().iter().any(|object| object.key() == Some(&name)) => denied,
+            Ok(_) => StoreError::NotFound { key: key.clone() },
+            Err(Refusal::NoObject) => stranger(&self.location),
+            // Has the words that the answer to a request for a head lacks.
+            Err(refusal) => self.trouble(refusal),
+        }
+    }
+
     /// Asked by listing, which a key that is restricted to our prefix may do as well.
     pub async fn presence(&self) -> Result<Presence, StoreError> {
         let request = self.client().list_objects_v2().bucket(self.bucket()).prefix(self.root()).max_keys(1);

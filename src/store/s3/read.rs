@@ -20,10 +20,7 @@ pub(super) async fn size(calls: &Calls, key: &Key) -> Result<u64, StoreError> {
             None => Err(temporary(calls.location(), "the answer does not say how large the object is")),
         },
         Err(Refusal::NoObject) => Err(calls.missing(key).await),
-        // The answer to this kind of request has no words: another one says why.
-        Err(Refusal::Other(denied @ StoreError::Denied { .. })) => {
-            Err(calls.presence().await.err().unwrap_or(denied))
-        }
+        Err(Refusal::Other(denied @ StoreError::Denied { .. })) => Err(calls.denied(key, denied).await),
         Err(refusal) => Err(calls.trouble(refusal)),
     }
 }
@@ -116,6 +113,7 @@ async fn begin(calls: &Calls, key: &Key, wanted: Wanted, had: u64) -> Result<Get
     match request.send().await.map_err(|error| calls.sort("s3:GetObject", error)) {
         Ok(answer) => Ok(answer),
         Err(Refusal::NoObject) => Err(calls.missing(key).await),
+        Err(Refusal::Other(denied @ StoreError::Denied { .. })) => Err(calls.denied(key, denied).await),
         Err(Refusal::Range) => {
             let found = size(calls, key).await?;
             let expected = wanted.offset.saturating_add(wanted.length.unwrap_or(1));
