@@ -32,7 +32,7 @@ pub fn store(error: &StoreError) -> Option<String> {
         },
         StoreError::ReadOnly { .. } => OWN_DIRECTORY.to_owned(),
         StoreError::Temporary { location, .. } if bucket(location).is_some() => {
-            "the store answers and fails: its operator or status page may know why. limits.retry says for how long \
+            "the store answers and fails; its operator or status page may know why. limits.retry says for how long \
              it is asked again"
                 .to_owned()
         }
@@ -51,16 +51,16 @@ fn no_bucket() -> &'static str {
 fn unreachable_bucket(obstacle: Obstacle) -> &'static str {
     match obstacle {
         Obstacle::Container => no_bucket(),
-        Obstacle::Name => "the endpoint's name leads nowhere: is it spelt right, and does DNS work here?",
+        Obstacle::Name => "the endpoint's name leads nowhere; is it spelt right, and does DNS work here?",
         Obstacle::Refused => {
-            "nobody listens there: are host and port of the endpoint right, and is the store up?"
+            "nobody listens there; are host and port of the endpoint right, and is the store up?"
         }
         Obstacle::Certificate => {
-            "the endpoint's certificate is not trusted, or it does not speak TLS: s3.ca_file names the certificate \
+            "the endpoint's certificate is not trusted, or it does not speak TLS; s3.ca_file names the certificate \
              of an authority of your own, and an endpoint without TLS begins with http://"
         }
         Obstacle::Silence => {
-            "no answer in time: does a firewall or a network policy stand between? HTTPS_PROXY names a proxy, \
+            "no answer in time; does a firewall or a network policy stand between? HTTPS_PROXY names a proxy, \
              NO_PROXY what is reached without it"
         }
         Obstacle::Network => {
@@ -72,24 +72,24 @@ fn unreachable_bucket(obstacle: Obstacle) -> &'static str {
 fn closed_bucket(denial: Denial) -> String {
     let text = match denial {
         Denial::Permission(Some(missing)) => {
-            return format!("the permission {missing} is missing: {POLICIES}");
+            return format!("the permission {missing} is missing; {POLICIES}");
         }
         Denial::Permission(None) => {
-            return format!("the key is known and may not do this: {POLICIES}");
+            return format!("the key is known and may not do this; {POLICIES}");
         }
         Denial::Credentials => {
-            "the key is not known there, its secret is wrong, or it has expired: look at s3.access_key_id and \
+            "the key is not known there, its secret is wrong, or it has expired; look at s3.access_key_id and \
              s3.secret_access_key, or at where else the key comes from, and whether it is one of this endpoint"
         }
         Denial::NoCredentials => {
-            "no key was found: set s3.access_key_id and s3.secret_access_key_file, or AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, or give the pod or machine a role. s3.anonymous is for buckets open to everybody"
+            "no key was found; set s3.access_key_id and s3.secret_access_key_file, or AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, name a profile that exists, or give the pod or machine a role. s3.anonymous is for buckets open to everybody"
         }
         Denial::Region => {
-            "the bucket is in another region than the requests are signed for: name its own in the address, as in \
+            "the bucket is in another region than the requests are signed for; name its own in the address, as in \
              ?region=eu-central-1"
         }
-        Denial::Clock => "set the clock of this machine: signatures hold for minutes only",
+        Denial::Clock => "set the clock of this machine; signatures hold for minutes only",
     };
     text.to_owned()
 }

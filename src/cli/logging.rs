@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 
 use indicatif::ProgressBar;
-use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::environment::Environment;
@@ -14,7 +14,7 @@ use crate::config::model::{LogConfig, LogFormat, LogLevel};
 pub fn set_up(config: &LogConfig, environment: &Environment, target: LogTarget) {
     let colours = io::stderr().is_terminal() && environment.get("NO_COLOR").is_none_or(str::is_empty);
     let builder = tracing_subscriber::fmt()
-        .with_max_level(level(config.level))
+        .with_env_filter(EnvFilter::new(filter(config.level)))
         .with_writer(target)
         .with_ansi(colours && config.format == LogFormat::Text)
         // A log that cannot be written must not end the work: by default the library would print, and panic.
@@ -26,13 +26,14 @@ pub fn set_up(config: &LogConfig, environment: &Environment, target: LogTarget) 
     };
 }
 
-fn level(level: LogLevel) -> LevelFilter {
+/// The libraries are heard from warnings on only: in its details the client of S3 shows keys and tokens.
+fn filter(level: LogLevel) -> &'static str {
     match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "warn,volkeep=info",
+        LogLevel::Debug => "warn,volkeep=debug",
+        LogLevel::Trace => "warn,volkeep=trace",
     }
 }
 

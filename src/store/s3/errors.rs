@@ -186,8 +186,9 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
         };
         return StoreError::Denied { location, reason, denial };
     }
-    if find::<Stalled>(error).is_some() {
-        return StoreError::Temporary { location, reason };
+    if let Some(stalled) = find::<Stalled>(error) {
+        let reason = stalled.to_string();
+        return StoreError::Unreachable { location, reason, obstacle: Obstacle::Silence };
     }
     let kind = find::<io::Error>(error).map(io::Error::kind);
     let told = reason.to_ascii_lowercase();
