@@ -195,8 +195,10 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
     let obstacle = match kind {
         Some(io::ErrorKind::ConnectionRefused) => Obstacle::Refused,
         // The client keeps the types of these to itself.
-        _ if told.contains("dns error") => Obstacle::Name,
-        _ if told.contains("tls handshake failed") || told.contains("peer certificate") => {
+        _ if told.contains("dns error") || told.contains("failed to lookup") => Obstacle::Name,
+        // By its words: how the TLS library's own errors come wrapped is no promise. A connection cut in the
+        // handshake is not among them, and may pass.
+        _ if told.contains("tls") && NOT_OURS.iter().any(|words| told.contains(words)) => {
             Obstacle::Certificate
         }
         Some(io::ErrorKind::TimedOut) => Obstacle::Silence,
@@ -211,6 +213,9 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
     };
     StoreError::Unreachable { location, reason, obstacle }
 }
+
+/// What the TLS library says of somebody whom it does not trust, or who speaks another protocol.
+const NOT_OURS: [&str; 4] = ["certificate", "corrupt message", "fatal alert", "incompatible"];
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
