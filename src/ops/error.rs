@@ -131,3 +131,39 @@ pub fn findings_line(outcome: &CheckOutcome) -> String {
         outcome.findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
     lines.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::Missing;
+    use crate::store::{Container, Obstacle, StoreError};
+
+    fn absent(location: &str) -> OpsError {
+        let missing = Missing::Repository(Container::Bucket);
+        OpsError::RepositoryAbsent { places: vec![Absent { location: location.to_owned(), missing }] }
+    }
+
+    fn unreachable(location: &str) -> OpsError {
+        let (location, reason) = (location.to_owned(), "gone".to_owned());
+        let error = StoreError::Unreachable { location, reason, obstacle: Obstacle::Network };
+        OpsError::Repository(error.into())
+    }
+
+    #[test]
+    fn what_is_out_of_reach_comes_before_what_is_not_there() {
+        let error = OpsError::of_each(vec![absent("a"), unreachable("b"), unreachable("c")]).unwrap();
+        assert!(error.retryable());
+        assert_eq!(
+            error.to_string(),
+            "b cannot be reached: gone; as to the other repositories: there is no repository at a, though the bucket is \
+             there; c cannot be reached: gone"
+        );
+    }
+
+    #[test]
+    fn one_error_stays_as_it_is() {
+        assert!(OpsError::of_each(Vec::new()).is_none());
+        let error = OpsError::of_each(vec![absent("a")]).unwrap();
+        assert!(matches!(error, OpsError::RepositoryAbsent { .. }));
+    }
+}

@@ -52,7 +52,7 @@ impl fmt::Display for Absent {
         let location = &self.location;
         match self.missing {
             Missing::Repository(container) => {
-                write!(f, "there is no repository at {location}; the {container} is there")
+                write!(f, "there is no repository at {location}, though the {container} is there")
             }
             Missing::Container(container) => {
                 write!(f, "there is no repository at {location}: there is no such {container}")
