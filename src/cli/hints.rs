@@ -83,7 +83,8 @@ fn closed_bucket(denial: Denial) -> String {
         }
         Denial::NoCredentials => {
             "no key was found; set s3.access_key_id and s3.secret_access_key_file, or AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, name a profile that exists, or give the pod or machine a role. s3.anonymous is for buckets open to everybody"
+             AWS_SECRET_ACCESS_KEY, name a profile that exists, or give the pod or machine a role. s3.anonymous is \
+             for buckets open to everybody"
         }
         Denial::Region => {
             "the bucket is in another region than the requests are signed for; name its own in the address, as in \
