@@ -64,7 +64,7 @@ fn a_backup_key_adds_and_reads_and_deletes_nothing() {
     let key = Key::new("repository.json").unwrap();
     let refused = store.delete(&key);
     assert!(matches!(refused, Err(StoreError::Denied { .. })), "{refused:?}");
-    let refused = store.delete_many(&[key.clone()]);
+    let refused = store.delete_many(std::slice::from_ref(&key));
     assert!(matches!(refused, Err(StoreError::Denied { .. })), "{refused:?}");
     assert!(store.size(&key).is_ok(), "it is still there");
 }
