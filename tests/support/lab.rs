@@ -77,6 +77,21 @@ impl Lab {
         Self::at(layout, Some(Place { server, bucket, prefix: unique("lab"), detour: None }))
     }
 
+    /// The same repository as that of another lab, with its keys.
+    pub fn sharing(mut self, other: &Self) -> Self {
+        self.place.clone_from(&other.place);
+        for (name, value) in &other.environment {
+            if matches!(
+                name.to_str(),
+                Some("VOLKEEP_REPOSITORY" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY")
+            ) {
+                self.unset(&name.to_string_lossy());
+                self.environment.push((name.clone(), value.clone()));
+            }
+        }
+        self
+    }
+
     fn at(layout: Layout, place: Option<Place>) -> Self {
         let root = tempfile::Builder::new().prefix("volkeep-lab-").tempdir().unwrap();
         let lab = Self { layout, root, place, environment: Vec::new(), config: None };

@@ -1,5 +1,6 @@
 //! The S3 servers that `tests/run` starts, and places in them of a test's own.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -130,10 +131,17 @@ impl Server {
     }
 
     /// A request by the plain client, without anything of ours.
-    pub fn ask<T, E: std::error::Error + 'static, F: Future<Output = Result<T, E>>>(
+    pub fn ask<T, E: Debug, F: Future<Output = Result<T, E>>>(
         &self,
         request: impl FnOnce(aws_sdk_s3::Client) -> F,
     ) -> T {
+        self.try_ask(request).unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    pub fn try_ask<T, E, F: Future<Output = Result<T, E>>>(
+        &self,
+        request: impl FnOnce(aws_sdk_s3::Client) -> F,
+    ) -> Result<T, E> {
         let keys = Credentials::new(&self.access_key_id, &self.secret_access_key, None, None, "test");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -145,7 +153,7 @@ impl Server {
             .build();
         let client = aws_sdk_s3::Client::from_conf(config);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(request(client)).unwrap_or_else(|error| panic!("{error:?}"))
+        runtime.block_on(request(client))
     }
 }
 
