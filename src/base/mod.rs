@@ -1,6 +1,7 @@
 //! Small helpers that know nothing of volumes, repositories or snapshots: time, hashes, ids, file-system
 //! and process primitives. Must not import any other module of the crate.
 
+pub mod budget;
 pub mod bytes_text;
 pub mod cancel;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod process;
 pub mod progress;
 pub mod sealed;
 pub mod secret;
+pub mod threads;
 pub mod timestamp;
 pub mod units;
 pub mod within;

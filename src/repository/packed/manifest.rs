@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use bytes::Bytes;
+
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
 use crate::repository::packed::cache::{Cache, StatRow};
@@ -26,7 +28,10 @@ pub struct Slot {
     entry: usize,
 }
 
-#[derive(Debug)]
+/// Takes a segment to be stored: its name, and its bytes as they are stored. It is stored, or the whole run
+/// fails, before the snapshot is.
+pub type StoreSegment<'a> = Box<dyn FnMut(Hash, Bytes) -> Result<(), RepositoryError> + 'a>;
+
 pub struct ManifestWriter<'a> {
     objects: &'a Objects,
     cache: &'a Cache,
@@ -35,7 +40,8 @@ pub struct ManifestWriter<'a> {
     present: &'a HashSet<Hash>,
     /// The directories above the last entry: an entry without its directory could not be restored.
     above: Vec<RelativePath>,
-    store: bool,
+    /// `None`: nothing is to be stored.
+    store: Option<StoreSegment<'a>>,
     /// The last one is being filled; those before wait for content.
     open: VecDeque<OpenSegment>,
     /// The number of the first of them.
@@ -73,7 +79,7 @@ impl<'a> ManifestWriter<'a> {
         cache: &'a Cache,
         parent: &'a [SegmentRef],
         present: &'a HashSet<Hash>,
-        store: bool,
+        store: Option<StoreSegment<'a>>,
     ) -> Self {
         Self {
             objects,
@@ -248,12 +254,19 @@ impl<'a> ManifestWriter<'a> {
         let entries = segment.entries.len() as u64;
         let lines = segment.into_lines().map_err(|error| RepositoryError::Worker(error.to_string()))?;
         let reference = SegmentRef { id: Hash::of(&lines), entries, size: lines.len() as u64 };
-        if self.store {
-            if !self.present.contains(&reference.id) {
-                self.stored_bytes += self.objects.put_segment(&lines)?.1;
-            }
-            if self.cache.segment(&reference).is_none() {
-                self.cache.keep_segment(&reference.id, &self.objects.encode(&lines)?);
+        if let Some(store) = &mut self.store {
+            let (present, cached) =
+                (self.present.contains(&reference.id), self.cache.segment(&reference).is_some());
+            if !present || !cached {
+                let stored = Bytes::from(self.objects.encode(&lines)?);
+                drop(lines);
+                if !cached {
+                    self.cache.keep_segment(&reference.id, &stored);
+                }
+                if !present {
+                    self.stored_bytes += stored.len() as u64;
+                    store(reference.id, stored)?;
+                }
             }
             self.cache.keep_stats(&reference.id, &stats);
         }

@@ -43,10 +43,15 @@ impl Objects {
         }
     }
 
-    pub fn segment_lines(&self, segment: &SegmentRef) -> Result<Vec<u8>, RepositoryError> {
+    /// The object as it is; nothing is verified yet.
+    pub fn stored_segment(&self, segment: &SegmentRef) -> Result<Vec<u8>, RepositoryError> {
         let key = keys::segment(&segment.id)?;
-        let stored = self.needed(&key, self.store.get(&key))?;
-        self.decode_segment(segment, &stored).map_err(|reason| self.damaged(key.as_str(), reason))
+        self.needed(&key, self.store.get(&key))
+    }
+
+    pub fn segment_lines(&self, segment: &SegmentRef, stored: &[u8]) -> Result<Vec<u8>, RepositoryError> {
+        self.decode_segment(segment, stored)
+            .map_err(|reason| self.damaged(format!("{}/{}", keys::SEGMENTS, segment.id), reason))
     }
 
     pub fn decode_segment(&self, segment: &SegmentRef, stored: &[u8]) -> Result<Vec<u8>, String> {
@@ -127,13 +132,8 @@ impl Objects {
         Ok((frames, size))
     }
 
-    pub fn put_segment(&self, lines: &[u8]) -> Result<(Hash, u64), RepositoryError> {
-        let id = Hash::of(lines);
-        let key = keys::segment(&id)?;
-        let stored = self.encode(lines)?;
-        let length = stored.len() as u64;
-        self.store.put(&key, &stored.into())?;
-        Ok((id, length))
+    pub fn put_segment(&self, id: &Hash, stored: &Bytes) -> Result<(), RepositoryError> {
+        Ok(self.store.put(&keys::segment(id)?, stored)?)
     }
 
     pub fn encode(&self, plain: &[u8]) -> Result<Vec<u8>, RepositoryError> {

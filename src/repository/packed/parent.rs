@@ -2,6 +2,9 @@
 //! is whole, else from the store.
 
 use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::bounded;
 
 use crate::repository::RepositoryError;
 use crate::repository::packed::cache::{Cache, StatRow};
@@ -12,16 +15,73 @@ use crate::snapshot::{Entry, Extent, RelativePath};
 
 /// A segment through the cache: what had to be fetched is kept there.
 pub fn load(objects: &Objects, cache: &Cache, segment: &SegmentRef) -> Result<Segment, RepositoryError> {
-    if let Some(stored) = cache.segment(segment)
-        && let Ok(lines) = objects.decode_segment(segment, &stored)
-        && let Ok(parsed) = Segment::from_lines(&lines)
-    {
-        return Ok(parsed);
+    parse(objects, cache, segment, fetch(objects, cache, segment)?)
+}
+
+/// A segment as it is stored, not looked at yet.
+#[derive(Debug)]
+pub enum Stored {
+    Cached(Vec<u8>),
+    Fetched(Vec<u8>),
+}
+
+pub fn fetch(objects: &Objects, cache: &Cache, segment: &SegmentRef) -> Result<Stored, RepositoryError> {
+    match cache.segment(segment) {
+        Some(bytes) => Ok(Stored::Cached(bytes)),
+        None => Ok(Stored::Fetched(objects.stored_segment(segment)?)),
     }
-    let lines = objects.segment_lines(segment)?;
-    let parsed = objects.parse_segment(segment, &lines)?;
-    cache.keep_segment(&segment.id, &objects.encode(&lines)?);
-    Ok(parsed)
+}
+
+pub fn parse(
+    objects: &Objects,
+    cache: &Cache,
+    segment: &SegmentRef,
+    stored: Stored,
+) -> Result<Segment, RepositoryError> {
+    let fetched = match stored {
+        Stored::Fetched(bytes) => bytes,
+        Stored::Cached(bytes) => {
+            if let Ok(lines) = objects.decode_segment(segment, &bytes)
+                && let Ok(parsed) = Segment::from_lines(&lines)
+            {
+                return Ok(parsed);
+            }
+            objects.stored_segment(segment)?
+        }
+    };
+    let lines = objects.segment_lines(segment, &fetched)?;
+    // It has the hash it should have, so the bytes as they came are as good as bytes encoded anew.
+    cache.keep_segment(&segment.id, &fetched);
+    drop(fetched);
+    objects.parse_segment(segment, &lines)
+}
+
+/// Calls `each` with one segment after another, in the order of `segments`. The next one is fetched meanwhile,
+/// and held as it is stored: on a store with latency nobody waits for it.
+pub fn each_segment<'s>(
+    objects: &Objects,
+    cache: &Cache,
+    segments: impl Iterator<Item = &'s SegmentRef> + Send,
+    mut each: impl FnMut(Segment) -> Result<(), RepositoryError>,
+) -> Result<(), RepositoryError> {
+    // Without room: one is held by whoever fetches, until it is asked for.
+    let (sender, receiver) = bounded(0);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for segment in segments {
+                let stored = fetch(objects, cache, segment);
+                let last = stored.is_err();
+                if sender.send((segment, stored)).is_err() || last {
+                    return;
+                }
+            }
+        });
+        // Leaving drops the receiver, and whoever fetches stops after the request under way.
+        for (segment, stored) in receiver {
+            each(parse(objects, cache, segment, stored?)?)?;
+        }
+        Ok(())
+    })
 }
 
 /// What the parent has at a path.

@@ -1,9 +1,10 @@
-//! Fills packs and uploads them beside the work that fills the next. Each pack that is safe is noted in the
-//! cache, so that a run after a crash finds it.
+//! Fills packs and uploads them, and segments, beside the work that fills the next. Each pack that is safe is
+//! noted in the cache, so that a run after a crash finds it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::hash::Hash;
@@ -15,24 +16,43 @@ use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::pack::{FinishedPack, PackBuilder};
 
-/// One pack under way while the next is filled: memory holds two.
-pub const UPLOADERS: usize = 1;
 /// The size packs aim at, and the smallest that a tight memory limit makes of it.
 const PACK: u64 = 32 << 20;
 const SMALLEST_PACK: u64 = 4 << 20;
+const MOST_UPLOADERS: u64 = 4;
+
+/// How the memory is used for packs: some are under way while the next is filled, and all together may take half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Bytes of a pack.
+    pub pack: usize,
+    pub uploaders: usize,
+}
+
+impl Shares {
+    pub fn of(memory: u64, connections: usize) -> Self {
+        let connections = (connections as u64).clamp(1, MOST_UPLOADERS);
+        // Three uploaders where memory is tight: more of them would make packs small.
+        let pack = (memory / 2 / (connections.min(3) + 1)).clamp(SMALLEST_PACK, PACK);
+        let uploaders = (memory / 2 / pack).saturating_sub(1).clamp(1, connections);
+        Self { pack: pack as usize, uploaders: uploaders as usize }
+    }
+}
 
 /// For the table of contents: growing a full buffer would copy it and hold both.
 const TABLE_ROOM: usize = 128 << 10;
 
-pub fn pack_target(memory: u64) -> usize {
-    (memory / 6).clamp(SMALLEST_PACK, PACK) as usize
-}
-
 #[derive(Debug)]
-pub struct Upload {
-    pack: FinishedPack,
-    /// Whole small files in each frame, by its number.
-    files: HashMap<usize, Vec<(Hash, u32, u32)>>,
+pub enum Upload {
+    Pack {
+        pack: FinishedPack,
+        /// Whole small files in each frame, by its number.
+        files: HashMap<usize, Vec<(Hash, u32, u32)>>,
+    },
+    Segment {
+        id: Hash,
+        stored: Bytes,
+    },
 }
 
 /// Takes frames in order and hands full packs over.
@@ -92,7 +112,7 @@ impl<'a> Packer<'a> {
             builder.finish(self.objects.codec).map_err(|error| RepositoryError::Worker(error.to_string()))?;
         self.stored_bytes += pack.bytes.len() as u64;
         self.uploads
-            .send(Upload { pack, files })
+            .send(Upload::Pack { pack, files })
             .map_err(|_| RepositoryError::Worker("uploading has ended".to_owned()))
     }
 }
@@ -106,19 +126,30 @@ pub fn upload(
     failure: &Mutex<Option<RepositoryError>>,
 ) {
     for upload in uploads {
+        // What stops the run is that no uploader is left to receive, so all of them go when one has failed.
+        if failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
         if !store {
             continue;
         }
-        if let Err(error) = upload_one(objects, cache, upload) {
+        let done = match upload {
+            Upload::Pack { pack, files } => upload_pack(objects, cache, &pack, files),
+            Upload::Segment { id, stored } => objects.put_segment(&id, &stored),
+        };
+        if let Err(error) = done {
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            // Dropping the receiver is what stops the run.
             return;
         }
     }
 }
 
-fn upload_one(objects: &Objects, cache: &Cache, upload: Upload) -> Result<(), RepositoryError> {
-    let Upload { pack, mut files } = upload;
+fn upload_pack(
+    objects: &Objects,
+    cache: &Cache,
+    pack: &FinishedPack,
+    mut files: HashMap<usize, Vec<(Hash, u32, u32)>>,
+) -> Result<(), RepositoryError> {
     objects.store.put(&keys::pack(pack.id)?, &pack.bytes)?;
     let frames = pack
         .frames
@@ -134,4 +165,30 @@ fn upload_one(objects: &Objects, cache: &Cache, upload: Upload) -> Result<(), Re
         .collect();
     cache.note_uploaded(&UploadedPack { pack: pack.id, size: pack.bytes.len() as u64, frames });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_and_uploaders_share_half_of_the_memory() {
+        let mib = 1 << 20;
+        let of = |memory: u64, connections| {
+            let Shares { pack, uploaders } = Shares::of(memory * mib, connections);
+            (pack as u64 / mib, uploaders)
+        };
+        assert_eq!(of(64, 16), (8, 3));
+        assert_eq!(of(64, 1), (16, 1));
+        assert_eq!(of(128, 16), (16, 3));
+        assert_eq!(of(1024, 16), (32, 4));
+        assert_eq!(of(16, 16), (4, 1));
+        assert_eq!(of(0, 0), (4, 1));
+        for memory in 16..2048 {
+            for connections in 1..8 {
+                let (pack, uploaders) = of(memory, connections);
+                assert!(pack * (uploaders as u64 + 1) <= (memory / 2).max(8));
+            }
+        }
+    }
 }

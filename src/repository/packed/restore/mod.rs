@@ -1,21 +1,26 @@
 //! A restore: fills a directory with a snapshot or a part of it. Directories first, then contents by many
-//! workers, then hard links, and the directories' own metadata last. What an interrupted run made whole stays.
+//! fetchers and writers, then hard links, and the directories' own metadata last. What an interrupted run made
+//! whole stays.
 
+mod fetch;
 mod plan;
 mod write;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::{io, thread};
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::base::budget::Budget;
+use crate::base::threads;
 use crate::repository::packed::Packed;
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document;
 use crate::repository::packed::objects::Objects;
-use crate::repository::packed::parent::load;
+use crate::repository::packed::parent::each_segment;
+use crate::repository::packed::restore::fetch::{Shares, Wanted, fetch};
 use crate::repository::packed::restore::plan::ranges;
 use crate::repository::packed::restore::write::{Job, Partial, Prepared, Shared, work};
 use crate::repository::packed::segment::{Segment, SegmentRef};
@@ -23,9 +28,6 @@ use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
 use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
 use crate::tree::{Cursor, Stat, TreeWriter, Walk, WalkOptions};
 
-/// One request to the store, if the memory allows.
-const LONGEST_RANGE: u64 = 8 << 20;
-const SHORTEST_RANGE: u64 = 1 << 20;
 /// Files a job without requests handles.
 const BATCH: usize = 256;
 
@@ -39,42 +41,44 @@ pub(super) fn run(
     let cache = Cache::open(request.cache, &descriptor.id);
     let writer = TreeWriter::open(request.target)?;
     request.progress.expect(document.entries, document.bytes);
+    let shares = Shares::of(request.workers.memory, request.workers.connections);
+    let budget = Budget::new(shares.budget);
     let shared = Shared {
         objects: &objects,
         writer: &writer,
         progress: request.progress,
+        cancel: request.cancel,
+        budget: &budget,
         resuming: holds_something(&writer)?,
         fetched_bytes: AtomicU64::new(0),
         open_files: AtomicUsize::new(0),
         failure: Mutex::new(None),
     };
-    let threads = request.workers.threads.max(2);
-    let longest = (request.workers.memory / (4 * threads as u64)).clamp(SHORTEST_RANGE, LONGEST_RANGE);
-    let (jobs, queue) = bounded(threads);
+    let writers = request.workers.threads.max(2);
+    let fetchers = request.workers.connections.max(1);
     let outcome: Result<(RestoreReport, Vec<Entry>), RepositoryError> = thread::scope(|scope| {
-        for _ in 0..threads {
-            let queue = queue.clone();
-            let shared = &shared;
-            scope.spawn(move || work(shared, &queue));
-        }
-        drop(queue);
+        let shared = &shared;
+        // Both queues are short beside the budget: they only bound the number of very small ranges.
+        let (wanted, ranges) = bounded(fetchers);
+        let (jobs, queue) = bounded(fetchers.max(writers));
+        let failed = |error: io::Error| RepositoryError::Worker(format!("starting a thread: {error}"));
+        threads::start(scope, writers, move || work(shared, &queue)).map_err(failed)?;
+        let fetched = jobs.clone();
+        threads::start(scope, fetchers, move || fetch(shared, &ranges, &fetched)).map_err(failed)?;
         let mut run = Run {
             request,
-            objects: &objects,
-            cache: &cache,
-            shared: &shared,
+            shared,
             cursor: writer.cursor(),
+            wanted,
             jobs,
-            longest,
+            longest: shares.longest,
             report: RestoreReport::default(),
             links: Vec::new(),
             unlinked: HashMap::new(),
             not_made: HashSet::new(),
         };
-        for segment in &document.segments {
-            run.segment(segment)?;
-        }
-        // The workers end when the queue is closed, and the scope waits for them.
+        each_segment(&objects, &cache, document.segments.iter(), |segment| run.segment(segment))?;
+        // The threads end when the queues are closed, and the scope waits for them.
         let Run { report, mut links, not_made, .. } = run;
         links.retain(|link| link.hard_link.as_ref().is_none_or(|first| !not_made.contains(first)));
         Ok((report, links))
@@ -105,11 +109,11 @@ fn holds_something(writer: &TreeWriter) -> Result<bool, RepositoryError> {
 
 struct Run<'r, 'a> {
     request: &'r RestoreRequest<'a>,
-    objects: &'r Objects,
-    cache: &'r Cache,
     shared: &'r Shared<'r>,
     cursor: Cursor,
-    jobs: Sender<Job>,
+    wanted: Sender<Wanted<'r>>,
+    jobs: Sender<Job<'r>>,
+    /// Bytes of one request.
     longest: u64,
     report: RestoreReport,
     /// Later members of groups of hard links.
@@ -120,12 +124,11 @@ struct Run<'r, 'a> {
     not_made: HashSet<RelativePath>,
 }
 
-impl Run<'_, '_> {
-    fn segment(&mut self, reference: &SegmentRef) -> Result<(), RepositoryError> {
-        let segment = load(self.objects, self.cache, reference)?;
+impl<'r> Run<'r, '_> {
+    fn segment(&mut self, segment: Segment) -> Result<(), RepositoryError> {
         let mut files = Vec::new();
         for (number, entry) in segment.entries.iter().enumerate() {
-            if number % 1024 == 0 && (self.request.cancel.is_cancelled() || self.shared.failed()) {
+            if number % 1024 == 0 && self.shared.is_over() {
                 return Err(RepositoryError::Cancelled);
             }
             if !self.wants(entry) {
@@ -220,10 +223,14 @@ impl Run<'_, '_> {
             }
         }
         for range in ranges {
-            if self.request.cancel.is_cancelled() {
-                return Err(RepositoryError::Cancelled);
-            }
-            self.send(Job::Range(Arc::clone(&prepared), range))?;
+            // Taken here, in the order of the plan. What is held is given back by the writers, or by whoever
+            // empties a queue when all is over.
+            let room = self.shared.budget.take(range.length).filter(|_| !self.shared.is_over());
+            let room = room.ok_or(RepositoryError::Cancelled)?;
+            let wanted = Wanted { prepared: Arc::clone(&prepared), range, room };
+            self.wanted
+                .send(wanted)
+                .map_err(|_| RepositoryError::Worker("nobody is left to fetch".to_owned()))?;
         }
         Ok(())
     }
@@ -245,7 +252,7 @@ impl Run<'_, '_> {
         Ok(whole)
     }
 
-    fn send(&self, job: Job) -> Result<(), RepositoryError> {
+    fn send(&self, job: Job<'r>) -> Result<(), RepositoryError> {
         self.jobs.send(job).map_err(|_| RepositoryError::Worker("no worker is left".to_owned()))
     }
 }
@@ -273,13 +280,12 @@ fn finish_directories(
     request: &RestoreRequest<'_>,
     cursor: &mut Cursor,
 ) -> Result<(), RepositoryError> {
-    for reference in segments.iter().rev() {
-        let segment = load(objects, cache, reference)?;
+    each_segment(objects, cache, segments.iter().rev(), |segment| {
         for entry in segment.entries.iter().rev().filter(|entry| entry.is_directory()) {
             if request.selector.takes(&entry.path) || request.selector.leads(&entry.path) {
                 cursor.finish_directory(entry)?;
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }

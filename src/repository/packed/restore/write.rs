@@ -1,5 +1,5 @@
-//! What restore workers do: fetch a range, decode and verify its frames, write the pieces, finish files. Also
-//! finds out which files of an interrupted run are whole.
+//! What restore writers do: decode and verify the frames of a range that was fetched, write the pieces, finish
+//! files. Also finds out which files of an interrupted run are whole.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::base::budget::{Budget, Taken};
+use crate::base::cancel::Cancel;
 use crate::base::hash::Hash;
 use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
@@ -20,8 +22,9 @@ use crate::tree::{Cursor, FileKind, FileSink, Stat, TreeWriter};
 /// Files kept open between two of their pieces.
 const KEPT_OPEN: usize = 256;
 
-pub enum Job {
-    Range(Arc<Prepared>, Range),
+pub enum Job<'b> {
+    /// A range and its bytes. Their place in the budget is given back when they are written.
+    Range(Arc<Prepared>, Range, Vec<u8>, Taken<'b>),
     /// Files without stored content, by number.
     Empty(Arc<Prepared>, Vec<usize>),
     /// Look whether the files with these numbers are whole; the answer holds those that are.
@@ -60,6 +63,9 @@ pub struct Shared<'a> {
     pub objects: &'a Objects,
     pub writer: &'a TreeWriter,
     pub progress: &'a Progress,
+    pub cancel: &'a Cancel,
+    /// Of bytes under way or fetched, and not yet written.
+    pub budget: &'a Budget,
     /// The target held something when the run began.
     pub resuming: bool,
     pub fetched_bytes: AtomicU64,
@@ -70,22 +76,33 @@ pub struct Shared<'a> {
 impl Shared<'_> {
     pub fn fail(&self, error: RepositoryError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.budget.close();
     }
 
-    pub fn failed(&self) -> bool {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    /// For what is taken from a queue when all is over: queues are emptied without doing anything, so that
+    /// whoever fills them is not stuck. From here on the restore cannot end well, even if the wish to stop came
+    /// after the last job was planned.
+    pub fn leave_out(&self) {
+        self.fail(RepositoryError::Cancelled);
+    }
+
+    /// Something failed, or nobody wants it any more.
+    pub fn is_over(&self) -> bool {
+        self.cancel.is_cancelled() || self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
-pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job>) {
+pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job<'_>>) {
     let mut cursor = shared.writer.cursor();
     for job in jobs {
-        // After a failure the queue is emptied without doing anything, so that whoever fills it is not stuck.
-        if shared.failed() {
+        if shared.is_over() {
+            shared.leave_out();
             continue;
         }
         let done = match job {
-            Job::Range(prepared, range) => write_range(shared, &mut cursor, &prepared, &range),
+            Job::Range(prepared, range, bytes, _room) => {
+                write_range(shared, &mut cursor, &prepared, &range, &bytes)
+            }
             Job::Empty(prepared, numbers) => numbers
                 .iter()
                 .filter_map(|number| prepared.segment.entries.get(*number))
@@ -114,9 +131,8 @@ fn write_range(
     cursor: &mut Cursor,
     prepared: &Prepared,
     range: &Range,
+    bytes: &[u8],
 ) -> Result<(), RepositoryError> {
-    let bytes = shared.objects.fetch(range.pack, range.offset, range.length)?;
-    shared.fetched_bytes.fetch_add(range.length, Ordering::Relaxed);
     for used in &range.frames {
         let from = usize::try_from(used.frame.offset - range.offset).unwrap_or(usize::MAX);
         let stored = bytes.get(from..from.saturating_add(used.frame.stored as usize)).unwrap_or_default();
