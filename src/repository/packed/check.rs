@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 
+use crate::base::budget::Budget;
 use crate::base::hash::Hash;
+use crate::base::threads;
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document::Document;
 use crate::repository::packed::frame::{Frame, PackId};
@@ -105,19 +107,20 @@ impl Check<'_> {
         request.progress.expect(self.packs.len() as u64, bytes * u64::from(verified) / 100);
         let (jobs, queue) = bounded::<(PackId, &NeededPack, bool)>(0);
         let results = Mutex::new(Vec::new());
+        // The other half is for what the manifests said.
+        let budget = Budget::new(request.workers.memory / 2);
+        // On a store with latency most of them wait for an answer.
+        let workers = request.workers.connections.max(request.workers.threads);
         thread::scope(|scope| {
-            for _ in 0..request.workers.threads.max(1) {
-                let (queue, results): (Receiver<_>, _) = (queue.clone(), &results);
-                let objects = self.objects;
-                scope.spawn(move || {
-                    for (id, pack, whole) in queue {
-                        let result = look_at(objects, id, pack, whole);
-                        request.progress.add(1, *result.as_ref().ok().unwrap_or(&0));
-                        results.lock().unwrap_or_else(PoisonError::into_inner).push((id, whole, result));
-                    }
-                });
-            }
-            drop(queue);
+            let (results, budget, objects) = (&results, &budget, self.objects);
+            threads::start(scope, workers, move || {
+                for (id, pack, whole) in queue {
+                    let result = look_at(objects, budget, id, pack, whole);
+                    request.progress.add(1, *result.as_ref().ok().unwrap_or(&0));
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((id, whole, result));
+                }
+            })
+            .map_err(|error| RepositoryError::Worker(format!("starting a thread: {error}")))?;
             for (number, (id, pack)) in self.packs.iter().enumerate() {
                 cancelled(request)?;
                 let whole = is_chosen(number, self.packs.len(), verified);
@@ -193,7 +196,13 @@ fn note(
 
 /// The table against what the manifests expect and, if `whole`, every frame against its hash. Returns the bytes
 /// read in full.
-fn look_at(objects: &Objects, id: PackId, needed: &NeededPack, whole: bool) -> Result<u64, RepositoryError> {
+fn look_at(
+    objects: &Objects,
+    budget: &Budget,
+    id: PackId,
+    needed: &NeededPack,
+    whole: bool,
+) -> Result<u64, RepositoryError> {
     let (table, _) = objects.table(id)?;
     let table: HashMap<u64, Frame> = table.into_iter().map(|frame| (frame.offset, frame)).collect();
     for (offset, frame) in &needed.frames {
@@ -207,6 +216,8 @@ fn look_at(objects: &Objects, id: PackId, needed: &NeededPack, whole: bool) -> R
     let mut bytes = 0;
     if whole {
         for frame in needed.frames.values() {
+            // As it is stored and decoded.
+            let _room = budget.take(u64::from(frame.stored) + u64::from(frame.plain));
             objects.frame_bytes(frame)?;
             bytes += u64::from(frame.stored);
         }

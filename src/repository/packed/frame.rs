@@ -31,12 +31,17 @@ pub struct Frame {
 pub struct StoredPacks(HashMap<PackId, u64>);
 
 impl StoredPacks {
-    pub fn add(&mut self, pack: PackId, size: u64) {
-        self.0.insert(pack, size);
+    pub fn extend(&mut self, packs: impl IntoIterator<Item = (PackId, u64)>) {
+        self.0.extend(packs);
+    }
+
+    /// In bytes.
+    pub fn size(&self, pack: PackId) -> Option<u64> {
+        self.0.get(&pack).copied()
     }
 
     pub fn hold(&self, frame: &Frame) -> bool {
-        self.0.get(&frame.pack).is_some_and(|size| frame.end() <= *size)
+        self.size(frame.pack).is_some_and(|size| frame.end() <= size)
     }
 }
 

@@ -27,6 +27,11 @@ pub fn pack(id: PackId) -> Result<Key, StoreError> {
     Key::new(format!("{PACKS}/{fan}/{name}"))
 }
 
+/// One of the 256 directories that packs are in, by the first two digits of their names.
+pub fn pack_directory(number: u8) -> String {
+    format!("{PACKS}/{number:02x}")
+}
+
 pub fn segment(id: &Hash) -> Result<Key, StoreError> {
     Key::new(format!("{SEGMENTS}/{id}"))
 }

@@ -21,6 +21,8 @@ mod read;
 mod remember;
 mod restore;
 mod segment;
+#[cfg(test)]
+mod traffic_tests;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

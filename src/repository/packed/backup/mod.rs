@@ -7,9 +7,9 @@ mod links;
 mod merge;
 mod pipeline;
 mod settle;
+mod stored;
 mod upload;
 
-use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,22 +18,21 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
 use crate::repository::packed::Packed;
 use crate::repository::packed::backup::job::{Shared, work};
 use crate::repository::packed::backup::merge::merge;
 use crate::repository::packed::backup::pipeline::Pipeline;
-use crate::repository::packed::backup::upload::{Packer, UPLOADERS, pack_target, upload};
+use crate::repository::packed::backup::stored::StoredObjects;
+use crate::repository::packed::backup::upload::{Packer, Shares, Upload, upload};
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document::{self, Document};
-use crate::repository::packed::frame::{PackId, StoredPacks};
 use crate::repository::packed::known::Known;
-use crate::repository::packed::manifest::ManifestWriter;
+use crate::repository::packed::lease;
+use crate::repository::packed::manifest::{ManifestWriter, StoreSegment};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::ParentReader;
 use crate::repository::packed::segment::SegmentRef;
-use crate::repository::packed::{keys, lease};
 use crate::repository::{BackupReport, BackupRequest, RepositoryError, Totals};
 use crate::snapshot::{RelativePath, SnapshotId};
 use crate::tree::Root;
@@ -94,13 +93,13 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     let parent_id = parent_summary.as_ref().map(|summary| summary.id.clone());
     let parent_segments =
         parent.as_ref().map(|(_, document)| document.segments.as_slice()).unwrap_or_default();
-    let stored = StoredObjects::list(&objects)?;
+    let stored = StoredObjects::list(&objects, request.workers.connections)?;
 
     let mut problems = Problems::default();
     let known = Known::new(&objects, &cache, parent_segments, &stored.packs);
     for pack in cache.uploaded() {
         // A pack that was swept meanwhile must not be referred to.
-        if objects.store.size(&keys::pack(pack.pack)?).is_ok_and(|size| size == pack.size) {
+        if stored.packs.size(pack.pack) == Some(pack.size) {
             known.add_uploaded(&pack);
         }
     }
@@ -163,30 +162,6 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     Ok(report)
 }
 
-/// The objects that are there when the run begins. What an earlier manifest names and somebody removed is stored
-/// anew, so that a backup never rests on something that is gone.
-struct StoredObjects {
-    packs: StoredPacks,
-    segments: HashSet<Hash>,
-}
-
-impl StoredObjects {
-    fn list(objects: &Objects) -> Result<Self, RepositoryError> {
-        let mut stored = Self { packs: StoredPacks::default(), segments: HashSet::new() };
-        objects.store.list(keys::PACKS, &mut |object| {
-            if let Some(id) = PackId::parse(object.key.name()) {
-                stored.packs.add(id, object.size);
-            }
-            Ok(())
-        })?;
-        objects.store.list(keys::SEGMENTS, &mut |object| {
-            stored.segments.extend(Hash::from_hex(object.key.name()));
-            Ok(())
-        })?;
-        Ok(stored)
-    }
-}
-
 /// The newest snapshot that can be read. A damaged one must not stop all backups after it.
 fn newest_readable(
     objects: &Objects,
@@ -226,22 +201,35 @@ fn walk_and_store(
     let store = !request.dry_run;
     let failure = Mutex::new(None);
     let (job_sender, jobs) = bounded(threads);
-    let (pack_sender, packs) = bounded(0);
+    let shares = Shares::of(request.workers.memory, request.workers.connections);
+    // Without room: what waits is held by whoever made it, so that memory never holds one pack more.
+    let (uploads, queue) = bounded(0);
     let outcome: Result<Made, RepositoryError> = thread::scope(|scope| {
         for _ in 0..threads {
             let jobs = jobs.clone();
             scope.spawn(move || work(shared, &jobs));
         }
-        for _ in 0..UPLOADERS {
-            let packs = packs.clone();
+        for _ in 0..shares.uploaders {
+            let queue = queue.clone();
             let failure = &failure;
-            scope.spawn(move || upload(shared.objects, cache, store, &packs, failure));
+            scope.spawn(move || upload(shared.objects, cache, store, &queue, failure));
         }
         // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
-        drop((jobs, packs));
-        let manifest = ManifestWriter::new(shared.objects, cache, parent, &stored.segments, store);
-        let packer = Packer::new(shared.objects, pack_target(request.workers.memory), pack_sender);
-        // Plain and compressed bytes of what is under way; the packs take twice a quarter.
+        drop((jobs, queue));
+        let packer = Packer::new(shared.objects, shares.pack, uploads.clone());
+        let store_segment: StoreSegment<'_> = Box::new(move |id, stored| {
+            uploads
+                .send(Upload::Segment { id, stored })
+                .map_err(|_| RepositoryError::Worker("uploading has ended".to_owned()))
+        });
+        let manifest = ManifestWriter::new(
+            shared.objects,
+            cache,
+            parent,
+            &stored.segments,
+            store.then_some(store_segment),
+        );
+        // Plain and compressed bytes of what is under way take twice this; the packs take half.
         let limit = request.workers.memory / 8;
         let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
         let former = ParentReader::new(shared.objects, cache, parent, &stored.packs);
@@ -249,7 +237,7 @@ fn walk_and_store(
         pipeline.finish()?;
         let Pipeline { manifest, packer, totals, .. } = pipeline;
         let (added_bytes, stored_bytes) = (packer.added_bytes, packer.stored_bytes);
-        // Ends the uploaders, who are waited for when the scope ends.
+        // Packer and manifest hold the queue to the uploaders: they end with both, and the scope waits for them.
         drop(packer);
         let (segments, manifest_bytes) = manifest.finish()?;
         Ok(Made {
