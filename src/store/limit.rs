@@ -117,6 +117,21 @@ impl ObjectStore for LimitStore {
         Ok(bytes)
     }
 
+    fn get_range_into(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        {
+            let _connection = self.connections.enter();
+            self.inner.get_range_into(key, offset, length, bytes)?;
+        }
+        self.pay(&self.download, length);
+        Ok(())
+    }
+
     fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         self.pay(&self.upload, bytes.len() as u64);
         let _connection = self.connections.enter();

@@ -61,6 +61,20 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Exactly `length` bytes from `offset`, or `ShortRead` when the object ends before.
     fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError>;
 
+    /// As `get_range`, into `bytes`: what it held is gone, and its room is used again. Who reads a lot by many
+    /// threads brings their buffers along: freed by one thread and taken anew by another, memory would grow far
+    /// beyond what is in use. After an error it may hold anything.
+    fn get_range_into(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        *bytes = self.get_range(key, offset, length)?;
+        Ok(())
+    }
+
     /// Readers see the old object or the new one, never a part; after the return the new one is durable. After
     /// an error it is the old or the new one. A key must not also be a directory of other keys.
     fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError>;

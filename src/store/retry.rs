@@ -194,6 +194,16 @@ impl ObjectStore for RetryStore {
         self.run("get_range", key.as_str(), || self.inner.get_range(key, offset, length))
     }
 
+    fn get_range_into(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.run("get_range", key.as_str(), || self.inner.get_range_into(key, offset, length, bytes))
+    }
+
     fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
         self.run("put", key.as_str(), || self.inner.put(key, bytes))
     }

@@ -104,6 +104,18 @@ impl Objects {
         self.needed(&key, self.store.get_range(&key, offset, length))
     }
 
+    /// Into `bytes`, whose room is used again.
+    pub fn fetch_into(
+        &self,
+        pack: PackId,
+        offset: u64,
+        length: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), RepositoryError> {
+        let key = keys::pack(pack)?;
+        self.needed(&key, self.store.get_range_into(&key, offset, length, bytes))
+    }
+
     pub fn frame_bytes(&self, frame: &Frame) -> Result<Vec<u8>, RepositoryError> {
         let stored = self.fetch(frame.pack, frame.offset, u64::from(frame.stored))?;
         self.decode_frame(frame, &stored)

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
 
 use crate::base::fs::{metadata_if_present, remove_if_present, sync_file_system, sync_parent, write_atomic};
@@ -171,25 +170,36 @@ impl ObjectStore for LocalStore {
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.get_range_into(key, offset, length, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn get_range_into(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
         let (file, size) = self.open(key)?;
         let expected = offset.saturating_add(length);
         // Looked at first: a wrong length must not become a huge allocation.
         if expected > size {
             return Err(StoreError::ShortRead { key: key.clone(), expected, found: size });
         }
-        let mut bytes = Vec::new();
-        reserve(&mut bytes, length).map_err(|error| self.trouble_with(key, error))?;
-        while (bytes.len() as u64) < length {
-            let at = offset + bytes.len() as u64;
-            let count = retry_on_intr(|| pread(&file, spare_capacity(&mut bytes), at))
+        resize(bytes, length).map_err(|error| self.trouble_with(key, error))?;
+        let mut read = 0;
+        while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            let at = offset + read as u64;
+            let count = retry_on_intr(|| pread(&file, &mut *rest, at))
                 .map_err(|errno| self.trouble_with(key, errno.into()))?;
             if count == 0 {
                 return Err(StoreError::ShortRead { key: key.clone(), expected, found: at });
             }
+            read += count;
         }
-        // The allocator may have given more room than was asked for, and then more was read.
-        bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-        Ok(bytes)
+        Ok(())
     }
 
     fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
@@ -237,6 +247,14 @@ impl ObjectStore for LocalStore {
     fn tidy(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.sweep(now)
     }
+}
+
+/// What is there already is left as it is: it will be written over.
+fn resize(bytes: &mut Vec<u8>, length: u64) -> io::Result<()> {
+    let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    bytes.try_reserve_exact(length.saturating_sub(bytes.len()))?;
+    bytes.resize(length, 0);
+    Ok(())
 }
 
 fn reserve(bytes: &mut Vec<u8>, length: u64) -> io::Result<()> {

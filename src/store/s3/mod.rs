@@ -123,7 +123,19 @@ impl ObjectStore for S3Store {
     }
 
     fn get_range(&self, key: &Key, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
-        self.run(async |calls| read::get_range(calls, key, offset, length).await)
+        let mut bytes = Vec::new();
+        self.get_range_into(key, offset, length, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn get_range_into(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: u64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.run(async |calls| read::get_range(calls, key, offset, length, bytes).await)
     }
 
     fn put(&self, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {

@@ -26,7 +26,7 @@ pub(super) async fn size(calls: &Calls, key: &Key) -> Result<u64, StoreError> {
 }
 
 pub(super) async fn get(calls: &Calls, key: &Key) -> Result<Vec<u8>, StoreError> {
-    fetch(calls, key, Wanted { offset: 0, length: None }).await.map(|(bytes, _)| bytes)
+    get_tagged(calls, key).await.map(|(bytes, _)| bytes)
 }
 
 pub(super) async fn get_range(
@@ -34,21 +34,25 @@ pub(super) async fn get_range(
     key: &Key,
     offset: u64,
     length: u64,
-) -> Result<Vec<u8>, StoreError> {
+    bytes: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    bytes.clear();
     let end = offset.checked_add(length);
     if length == 0 || end.is_none() {
         let (found, expected) = (size(calls, key).await?, end.unwrap_or(u64::MAX));
         return match expected <= found {
-            true => Ok(Vec::new()),
+            true => Ok(()),
             false => Err(StoreError::ShortRead { key: key.clone(), expected, found }),
         };
     }
-    fetch(calls, key, Wanted { offset, length: Some(length) }).await.map(|(bytes, _)| bytes)
+    fetch(calls, key, Wanted { offset, length: Some(length) }, bytes).await.map(drop)
 }
 
 /// The whole object, and the tag by which the store knows this version of it.
 pub(super) async fn get_tagged(calls: &Calls, key: &Key) -> Result<(Vec<u8>, Option<String>), StoreError> {
-    fetch(calls, key, Wanted { offset: 0, length: None }).await
+    let mut bytes = Vec::new();
+    let tag = fetch(calls, key, Wanted { offset: 0, length: None }, &mut bytes).await?;
+    Ok((bytes, tag))
 }
 
 #[derive(Clone, Copy)]
@@ -58,8 +62,13 @@ struct Wanted {
     length: Option<u64>,
 }
 
-async fn fetch(calls: &Calls, key: &Key, wanted: Wanted) -> Result<(Vec<u8>, Option<String>), StoreError> {
-    let mut bytes: Vec<u8> = Vec::new();
+/// Into `bytes`, which is empty. Gives the tag.
+async fn fetch(
+    calls: &Calls,
+    key: &Key,
+    wanted: Wanted,
+    bytes: &mut Vec<u8>,
+) -> Result<Option<String>, StoreError> {
     let mut tag: Option<String> = None;
     let mut expected: Option<u64> = wanted.length;
     for resumed in 0.. {
@@ -77,7 +86,7 @@ async fn fetch(calls: &Calls, key: &Key, wanted: Wanted) -> Result<(Vec<u8>, Opt
                 (Some(length), _) => Some(length),
                 (None, length) => length,
             };
-            reserve(calls, &mut bytes, expected)?;
+            reserve(calls, bytes, expected)?;
         } else if answer.e_tag() != tag.as_deref() {
             return Err(temporary(calls.location(), format!("{key} was replaced while it was read")));
         }
@@ -87,10 +96,10 @@ async fn fetch(calls: &Calls, key: &Key, wanted: Wanted) -> Result<(Vec<u8>, Opt
                 format!("another part of {key} came than was asked for"),
             ));
         };
-        let broken = receive(&mut answer, &mut bytes, skip, expected).await;
+        let broken = receive(&mut answer, bytes, skip, expected).await;
         let whole = expected.is_none_or(|expected| bytes.len() as u64 >= expected);
         let reason = match broken {
-            None if whole => return Ok((bytes, tag)),
+            None if whole => return Ok(tag),
             None => "the answer ended early".to_owned(),
             Some(reason) => reason,
         };

@@ -1,8 +1,8 @@
 //! What restore fetchers do: ask the store for ranges, many at once, and hand what comes to the writers. Knows
 //! nothing of what is in a range.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -33,6 +33,33 @@ impl Shares {
     }
 }
 
+/// The bytes of ranges, used again and again: fetched by one thread and freed by another, each thread's part of
+/// the heap would keep room for the most it ever held.
+#[derive(Debug)]
+pub struct Buffers {
+    /// Bytes each.
+    length: usize,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    pub fn new(length: u64) -> Self {
+        Self { length: usize::try_from(length).unwrap_or(usize::MAX), spare: Mutex::default() }
+    }
+
+    pub fn take(&self) -> Vec<u8> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(self.length))
+    }
+
+    /// One that had to grow for a long frame is let go.
+    pub fn put_back(&self, buffer: Vec<u8>) {
+        if buffer.capacity() <= self.length {
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
+}
+
 /// A range to be fetched, with room for it in the budget.
 #[derive(Debug)]
 pub struct Wanted<'b> {
@@ -47,8 +74,9 @@ pub fn fetch<'b>(shared: &Shared<'_>, ranges: &Receiver<Wanted<'b>>, jobs: &Send
             shared.leave_out();
             continue;
         }
-        match shared.objects.fetch(range.pack, range.offset, range.length) {
-            Ok(bytes) => {
+        let mut bytes = shared.buffers.take();
+        match shared.objects.fetch_into(range.pack, range.offset, range.length, &mut bytes) {
+            Ok(()) => {
                 shared.fetched_bytes.fetch_add(range.length, Ordering::Relaxed);
                 // No writer is left only if one panicked.
                 drop(jobs.send(Job::Range(prepared, range, bytes, room)));

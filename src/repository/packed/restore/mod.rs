@@ -20,7 +20,7 @@ use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::each_segment;
-use crate::repository::packed::restore::fetch::{Shares, Wanted, fetch};
+use crate::repository::packed::restore::fetch::{Buffers, Shares, Wanted, fetch};
 use crate::repository::packed::restore::plan::ranges;
 use crate::repository::packed::restore::write::{Job, Partial, Prepared, Shared, work};
 use crate::repository::packed::segment::{Segment, SegmentRef};
@@ -42,13 +42,14 @@ pub(super) fn run(
     let writer = TreeWriter::open(request.target)?;
     request.progress.expect(document.entries, document.bytes);
     let shares = Shares::of(request.workers.memory, request.workers.connections);
-    let budget = Budget::new(shares.budget);
+    let (budget, buffers) = (Budget::new(shares.budget), Buffers::new(shares.longest));
     let shared = Shared {
         objects: &objects,
         writer: &writer,
         progress: request.progress,
         cancel: request.cancel,
         budget: &budget,
+        buffers: &buffers,
         resuming: holds_something(&writer)?,
         fetched_bytes: AtomicU64::new(0),
         open_files: AtomicUsize::new(0),
@@ -224,8 +225,9 @@ impl<'r> Run<'r, '_> {
         }
         for range in ranges {
             // Taken here, in the order of the plan. What is held is given back by the writers, or by whoever
-            // empties a queue when all is over.
-            let room = self.shared.budget.take(range.length).filter(|_| !self.shared.is_over());
+            // empties a queue when all is over. A short range takes a whole buffer as well.
+            let room =
+                self.shared.budget.take(range.length.max(self.longest)).filter(|_| !self.shared.is_over());
             let room = room.ok_or(RepositoryError::Cancelled)?;
             let wanted = Wanted { prepared: Arc::clone(&prepared), range, room };
             self.wanted

@@ -14,6 +14,7 @@ use crate::base::hash::Hash;
 use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
 use crate::repository::packed::objects::Objects;
+use crate::repository::packed::restore::fetch::Buffers;
 use crate::repository::packed::restore::plan::{Range, Use};
 use crate::repository::packed::segment::Segment;
 use crate::snapshot::{Entry, Kind};
@@ -66,6 +67,7 @@ pub struct Shared<'a> {
     pub cancel: &'a Cancel,
     /// Of bytes under way or fetched, and not yet written.
     pub budget: &'a Budget,
+    pub buffers: &'a Buffers,
     /// The target held something when the run began.
     pub resuming: bool,
     pub fetched_bytes: AtomicU64,
@@ -101,7 +103,9 @@ pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job<'_>>) {
         }
         let done = match job {
             Job::Range(prepared, range, bytes, _room) => {
-                write_range(shared, &mut cursor, &prepared, &range, &bytes)
+                let done = write_range(shared, &mut cursor, &prepared, &range, &bytes);
+                shared.buffers.put_back(bytes);
+                done
             }
             Job::Empty(prepared, numbers) => numbers
                 .iter()
