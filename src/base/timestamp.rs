@@ -175,6 +175,25 @@ pub mod rfc3339 {
     }
 }
 
+/// As `rfc3339`, or nothing.
+pub mod optional_rfc3339 {
+    use serde::Serialize;
+
+    use super::{Deserialize, Deserializer, Serializer, Timestamp, rfc3339};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Text(#[serde(with = "rfc3339")] Timestamp);
+
+    pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(Text).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

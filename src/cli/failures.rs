@@ -28,7 +28,8 @@ fn exit(error: &OpsError) -> Exit {
         OpsError::Mismatch { .. } => Exit::Identity,
         OpsError::InUse { .. } => Exit::InUse,
         OpsError::Refused { .. } => Exit::Refused,
-        OpsError::Partly { first, .. } | OpsError::Each { first, .. } => exit(first),
+        OpsError::Each { first, .. } => exit(first),
+        OpsError::Partly { failures, .. } => failures.first().map_or(Exit::Failed, exit),
         OpsError::Archive { .. }
         | OpsError::NoSuchPath { .. }
         | OpsError::NoSpace { .. }
@@ -65,7 +66,7 @@ fn repository(error: &RepositoryError) -> Exit {
             Exit::Damaged
         }
         RepositoryError::Identity { .. } => Exit::Identity,
-        RepositoryError::Fenced { .. } => Exit::InUse,
+        RepositoryError::Fenced { .. } | RepositoryError::NotWithdrawn { .. } => Exit::InUse,
         RepositoryError::Refused(_) => Exit::Refused,
         RepositoryError::Tree(_)
         | RepositoryError::Local { .. }
@@ -96,7 +97,8 @@ fn hint(error: &OpsError) -> Option<String> {
              in the quarantine directory of the state directory"
         }
         OpsError::Refused { reason } => refusal(reason),
-        OpsError::Partly { first, .. } | OpsError::Each { first, .. } => return hint(first),
+        OpsError::Each { first, .. } => return hint(first),
+        OpsError::Partly { failures, .. } => return failures.first().and_then(hint),
         OpsError::Volume(error) => volume_hint(error)?,
         OpsError::Repository(RepositoryError::Absent(absent)) => return Some(hints::absent(absent)),
         OpsError::Repository(RepositoryError::Store(error)) => return hints::store(error),
@@ -173,6 +175,9 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
         RepositoryError::Newer { .. } => "use the newer volkeep",
         RepositoryError::Identity { .. } => {
             "is this the right repository? volume.identity must be the one it was made for"
+        }
+        RepositoryError::NotWithdrawn { .. } => {
+            "another pod has taken over; this one must not go on. Delete that snapshot's file with a key that may"
         }
         RepositoryError::Fenced { .. } => "another pod has taken over; this one must not go on",
         RepositoryError::Tree(TreeError::Full { .. }) => {

@@ -30,7 +30,7 @@ struct Row<'a> {
 
 pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (scope, _) = open_scope(context, Needs::BOTH)?;
-    let all = ops::compare::snapshots(&scope)?;
+    let (all, failure) = ops::compare::snapshots(&scope)?;
     if arguments.json {
         let rows: Vec<Row<'_>> = all
             .iter()
@@ -41,11 +41,14 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
         context.print(&json(&rows)?)?;
     } else {
         for (repository, listing) in &all {
-            if all.len() > 1 {
+            if scope.repositories.len() > 1 {
                 context.print(&format!("{repository}\n"))?;
             }
             context.print(&describe(listing))?;
         }
+    }
+    if let Some(failure) = failure {
+        return Err(failure.into());
     }
     let damaged: Vec<_> = all.iter().flat_map(|(_, listing)| &listing.damaged).collect();
     match damaged.first() {

@@ -9,7 +9,7 @@ use crate::cli::render::{json, plural, printable};
 use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::ops;
-use crate::ops::status::Status;
+use crate::ops::status::{LeaseOf, Status};
 use crate::volume::{Holder, Origin};
 
 /// Say what state the volume is in, and change nothing
@@ -57,6 +57,13 @@ fn describe(status: &Status) -> String {
     }
     if let Some(newer) = &status.newer {
         line("newer", format!("{}, written by {}", newer.id, printable(&newer.host)));
+    }
+    for LeaseOf { repository, lease, ours } in &status.leases {
+        let who = if *ours { "this volume".to_owned() } else { format!("volume {}", lease.volume_id) };
+        let since = lease.since.to_rfc3339();
+        let until = lease.until.map(|until| format!(", until {}", until.to_rfc3339())).unwrap_or_default();
+        let host = printable(&lease.host);
+        line("lease", format!("{repository}: {who} on {host}, since {since}{until} (epoch {})", lease.epoch));
     }
     for finding in &status.findings {
         line("damage", format!("{}: {}", finding.check, finding.message));

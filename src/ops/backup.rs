@@ -5,12 +5,12 @@ use serde::Serialize;
 
 use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
-use crate::ops::reach::{is_newer, probe_ours};
+use crate::ops::reach::{find_newer, probe_ours};
 use crate::ops::scope::Terms;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Absent, BackupReport, Presence, Repository, RepositoryError, Totals};
 use crate::snapshot::Summary;
-use crate::volume::{CheckSpec, HeldLease, Inspection, LastBackup, Level, LockKind, Marker, Phase, State};
+use crate::volume::{CheckSpec, Inspection, LastBackup, Level, LockKind, Marker, Phase, State};
 
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
@@ -34,8 +34,8 @@ pub struct Stored {
     pub report: BackupReport,
 }
 
-/// The reports of all repositories. Fails only when all did; one failure among several is `OpsError::Partly`
-/// with the others done.
+/// The reports of all repositories. Fails only when all did; failures of some are `OpsError::Partly`, with the
+/// others done.
 pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Option<OpsError>), OpsError> {
     scope.first_repository()?;
     scope.volume.prepare()?;
@@ -55,9 +55,9 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
     for repository in &scope.repositories {
         match one(scope, options, repository.as_ref(), &marker) {
             Ok(report) => {
-                if stored.is_empty()
-                    && let Some(summary) = &report.snapshot
-                    && let Err(error) = note(scope, &mut marker, repository.as_ref(), summary)
+                if let Some(summary) = &report.snapshot
+                    && let Err(error) =
+                        note(scope, &mut marker, repository.as_ref(), summary, stored.is_empty())
                 {
                     tracing::error!(%error, "the backup is stored, and the volume could not note it");
                     failures.push(error);
@@ -70,14 +70,10 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
             }
         }
     }
-    let (failed, of) = (failures.len(), scope.repositories.len());
     if stored.is_empty() {
         return OpsError::of_each(failures).map_or(Ok((stored, None)), Err);
     }
-    match failures.into_iter().next() {
-        None => Ok((stored, None)),
-        Some(first) => Ok((stored, Some(OpsError::Partly { failed, of, first: Box::new(first) }))),
-    }
+    Ok((stored, OpsError::partly(scope.repositories.len(), failures)))
 }
 
 /// Pure: whether the volume is in a state that deserves to become the newest snapshot.
@@ -151,27 +147,24 @@ fn one(
 ) -> Result<BackupReport, OpsError> {
     if let Presence::Absent(missing) = repository.probe()? {
         // Where this volume has stored before, an absent repository is one that is not mounted.
-        let had =
-            marker.last_backup.as_ref().is_some_and(|backup| backup.repository == repository.location());
+        let had = marker.has_stored_in(&repository.location());
         if !options.create_repository || options.dry_run || had {
             let place = Absent { location: repository.location(), missing };
             return Err(OpsError::RepositoryAbsent { places: vec![place] });
         }
         repository.create(scope.volume.identity())?;
     }
-    if !options.keep_stale
-        && let Some(newest) = repository.newest()?
-        && !marker.knows(&newest.0)
-    {
-        let newest = match repository.summary(&newest) {
-            // Damaged: the backup stores what it needs anew.
-            Err(error) if error.is_damage() => None,
-            other => Some(other?),
-        };
-        if let Some(newest) = newest
-            && is_newer(&newest, &repository.location(), marker)
-        {
-            return Err(OpsError::refused(Refusal::Stale { snapshot: newest.id.0, host: newest.host }));
+    if !options.keep_stale {
+        match find_newer(repository, marker) {
+            Ok(None) => {}
+            Ok(Some(newest)) => {
+                return Err(OpsError::refused(Refusal::Stale { snapshot: newest.id.0, host: newest.host }));
+            }
+            // The backup stores what it needs anew.
+            Err(error) if error.is_damage() => {}
+            // Withdrawn since it was listed.
+            Err(OpsError::Pick { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     let guard = |totals: &Totals, before: Option<&Summary>| guard(totals, before, options);
@@ -208,24 +201,29 @@ fn guard(totals: &Totals, before: Option<&Summary>, options: &BackupOptions) -> 
     Ok(())
 }
 
-/// The marker is read again: another backup beside this one may have written it.
+/// What this repository has of the volume now, so that its snapshot is later known for our own; `latest` for the
+/// first one of a run. The marker is read again: another backup beside this one may have written it.
 fn note(
     scope: &Scope,
     marker: &mut Marker,
     repository: &dyn Repository,
     summary: &Summary,
+    latest: bool,
 ) -> Result<(), OpsError> {
     if let Some(present) = scope.volume.read_marker()? {
         *marker = present;
     }
-    marker.lease = Some(HeldLease { repository: repository.location(), epoch: summary.epoch });
-    marker.last_backup = Some(LastBackup {
-        snapshot: summary.id.0.clone(),
-        time: summary.time,
-        repository: repository.location(),
-        files: summary.files,
-        bytes: summary.bytes,
-    });
+    let location = repository.location();
+    marker.note_snapshot(&location, summary.epoch, &summary.id.0);
+    if latest {
+        marker.last_backup = Some(LastBackup {
+            snapshot: summary.id.0.clone(),
+            time: summary.time,
+            repository: location,
+            files: summary.files,
+            bytes: summary.bytes,
+        });
+    }
     Ok(scope.volume.write_marker(marker, scope.clock.as_ref())?)
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::ops::reach::pick;
+use crate::ops::reach::{Picked, pick_once};
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Listing, Repository, RepositoryError};
 use crate::snapshot::selector::Selector;
@@ -17,22 +17,41 @@ use crate::snapshot::{Entry, Kind, RelativePath, Summary};
 /// Entries read ahead of the comparison, of each side.
 const AHEAD: usize = 1024;
 
-pub fn snapshots(scope: &Scope) -> Result<Vec<(String, Listing)>, OpsError> {
+/// The snapshots of each repository by its location, and what to say of those that failed. Fails only when all
+/// did.
+pub type Listings = (Vec<(String, Listing)>, Option<OpsError>);
+
+pub fn snapshots(scope: &Scope) -> Result<Listings, OpsError> {
     scope.first_repository()?;
-    let listed = |repository: &Arc<dyn Repository>| Ok((repository.location(), repository.snapshots()?));
-    scope.repositories.iter().map(listed).collect()
+    let (mut listed, mut failures) = (Vec::new(), Vec::new());
+    for repository in &scope.repositories {
+        match repository.snapshots() {
+            Ok(listing) => listed.push((repository.location(), listing)),
+            Err(error) => failures.push(error.into()),
+        }
+    }
+    if listed.is_empty() {
+        return OpsError::of_each(failures).map_or(Ok((listed, None)), Err);
+    }
+    Ok((listed, OpsError::partly(scope.repositories.len(), failures)))
 }
 
 /// The first repository that has the snapshot.
 pub fn find(scope: &Scope, wanted: &Wanted) -> Result<(Arc<dyn Repository>, Summary), OpsError> {
+    let (repository, picked) = find_once(scope, wanted)?;
+    Ok((repository, picked.summary))
+}
+
+/// As `find`, for whoever may have to pick again.
+pub fn find_once(scope: &Scope, wanted: &Wanted) -> Result<(Arc<dyn Repository>, Picked), OpsError> {
     let mut errors = Vec::new();
     for repository in &scope.repositories {
-        match pick(repository.as_ref(), wanted) {
-            Ok(summary) => {
+        match pick_once(repository.as_ref(), wanted) {
+            Ok(picked) => {
                 for error in &errors {
                     tracing::warn!(%error, repository = repository.location(), "another repository serves");
                 }
-                return Ok((Arc::clone(repository), summary));
+                return Ok((Arc::clone(repository), picked));
             }
             Err(error) => errors.push(error),
         }

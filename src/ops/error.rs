@@ -44,9 +44,9 @@ pub enum OpsError {
     TimedOut { what: String, limit: std::time::Duration },
     #[error("snapshot {snapshot} has no {}", paths.join(", no "))]
     NoSuchPath { snapshot: String, paths: Vec<String> },
-    /// Everything but the named repositories was served.
-    #[error("{} of {} repositories failed; first: {first}", failed, of)]
-    Partly { failed: usize, of: usize, first: Box<OpsError> },
+    /// The other repositories, if there are any, were served.
+    #[error("{} of {of} repositories failed: {}", failures.len(), joined(failures))]
+    Partly { of: usize, failures: Vec<OpsError> },
     /// No repository could do it. Never without others.
     #[error("{first}; as to the other repositories: {}", joined(others))]
     Each { first: Box<OpsError>, others: Vec<String> },
@@ -112,10 +112,25 @@ impl OpsError {
         move |source| Self::Io { doing, path, source }
     }
 
+    /// What to say of failures among `of` repositories: nothing, the only one there is, or all of them.
+    pub fn partly(of: usize, mut failures: Vec<Self>) -> Option<Self> {
+        match (of, failures.len()) {
+            (_, 0) => None,
+            (1, 1) => failures.pop(),
+            _ => Some(Self::Partly { of, failures }),
+        }
+    }
+
+    /// Something stored is not what was written: another repository may have it whole.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Repository(error) if error.is_damage())
+    }
+
     pub fn retryable(&self) -> bool {
         match self {
             Self::Repository(error) => error.retryable(),
-            Self::Partly { first, .. } | Self::Each { first, .. } => first.retryable(),
+            Self::Each { first, .. } => first.retryable(),
+            Self::Partly { failures, .. } => failures.iter().any(Self::retryable),
             _ => false,
         }
     }

@@ -44,14 +44,14 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
     outcome
 }
 
-/// The newest snapshot that this volume made or came from.
-fn last_snapshot(marker: &Marker) -> Option<SnapshotId> {
-    let made = marker.last_backup.as_ref().map(|backup| backup.snapshot.clone());
+/// The newest snapshot that this volume made or came from, and the location of the repository that has it.
+fn last_snapshot(marker: &Marker) -> Option<(SnapshotId, &str)> {
+    let made = marker.last_backup.as_ref().map(|backup| (&backup.snapshot, &backup.repository));
     let came_from = match &marker.origin {
-        Some(Origin::Snapshot { id, .. }) => Some(id.clone()),
+        Some(Origin::Snapshot { id, repository, .. }) => Some((id, repository)),
         _ => None,
     };
-    made.or(came_from).map(SnapshotId)
+    made.or(came_from).map(|(id, repository)| (SnapshotId(id.clone()), repository.as_str()))
 }
 
 /// A file that has the time it had in the snapshot but another size, or (full) another content, was not changed
@@ -61,9 +61,11 @@ fn compare_with_manifest(
     marker: Option<&Marker>,
     level: Level,
 ) -> Result<Vec<Finding>, String> {
-    let id = marker.and_then(last_snapshot).ok_or("this volume has no snapshot yet")?;
+    let (id, location) = marker.and_then(last_snapshot).ok_or("this volume has no snapshot yet")?;
+    let has_it = scope.repositories.iter().find(|repository| repository.location() == location);
+    // Under another address, it may be the same one.
     let repository: &dyn Repository =
-        scope.repositories.first().ok_or("no repository is configured")?.as_ref();
+        has_it.or(scope.repositories.first()).ok_or("no repository is configured")?.as_ref();
     // Restored or backed up: what was changed after that is the app's.
     let untouched_since = marker.map(Marker::knew_at).unwrap_or_default();
     let root = Root::open(scope.volume.path()).map_err(|error| error.to_string())?;

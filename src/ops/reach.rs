@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::within::within;
+use crate::base::timestamp::Timestamp;
+use crate::base::within::each_within;
 use crate::ops::error::Refusal;
 use crate::ops::{OpsError, Scope};
-use crate::repository::{Absent, Listing, Presence, Repository, RepositoryError};
+use crate::repository::{Absent, Presence, Repository, RepositoryError};
 use crate::snapshot::summary::{PickError, Wanted};
 use crate::snapshot::{SnapshotId, Summary};
-use crate::volume::{HeldLease, Marker};
+use crate::volume::Marker;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -92,87 +93,220 @@ pub fn probe_ours(scope: &Scope, repository: &dyn Repository) -> Result<Presence
     Ok(presence)
 }
 
-/// The snapshot `wanted` of a repository. A damaged newest one is not silently passed over.
+/// A snapshot, and what there was to choose from.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    pub summary: Summary,
+    names: Vec<SnapshotId>,
+}
+
+/// The snapshot `wanted` of a repository, by one listing and as few files as will do. A damaged newest one is not
+/// silently passed over.
 pub fn pick(repository: &dyn Repository, wanted: &Wanted) -> Result<Summary, OpsError> {
-    let Listing { snapshots, damaged } = repository.snapshots()?;
-    let location = repository.location();
-    if !matches!(wanted, Wanted::Named(_)) {
-        // Asked for by time, those that are younger do not matter.
-        let in_question = |id: &SnapshotId| match wanted {
-            Wanted::At(time) => id.time().is_none_or(|of_name| of_name <= *time),
-            _ => true,
-        };
-        let newest_good = wanted.pick(&snapshots).ok().map(|summary| &summary.id);
-        let newest_bad =
-            damaged.iter().flat_map(|finding| &finding.snapshots).filter(|id| in_question(id)).max();
-        if let Some(bad) = newest_bad.filter(|bad| newest_good.is_none_or(|good| *bad > good)) {
-            let reason = damaged.iter().find(|finding| finding.snapshots.contains(bad));
-            return Err(OpsError::Repository(RepositoryError::Damaged {
-                location,
-                object: bad.to_string(),
-                reason: match reason {
-                    Some(finding) => {
-                        format!("{}; {}", finding.reason, Refusal::NewestDamaged(bad.to_string()))
-                    }
-                    None => Refusal::NewestDamaged(bad.to_string()).to_string(),
-                },
-            }));
+    Ok(pick_once(repository, wanted)?.summary)
+}
+
+/// As `pick`, for whoever will `pick_again`.
+pub fn pick_once(repository: &dyn Repository, wanted: &Wanted) -> Result<Picked, OpsError> {
+    let names = repository.names()?;
+    let summary = pick_among(repository, wanted, &names)?;
+    Ok(Picked { summary, names })
+}
+
+/// The newest snapshot, after one was picked before: read anew only if others are there now.
+pub fn pick_again(repository: &dyn Repository, before: Picked) -> Result<Picked, OpsError> {
+    let names = repository.names()?;
+    if names == before.names {
+        return Ok(before);
+    }
+    let summary = pick_among(repository, &Wanted::Latest, &names)?;
+    Ok(Picked { summary, names })
+}
+
+fn pick_among(
+    repository: &dyn Repository,
+    wanted: &Wanted,
+    names: &[SnapshotId],
+) -> Result<Summary, OpsError> {
+    let failed = |source: PickError| OpsError::Pick { location: repository.location(), source };
+    let mut candidates = wanted.candidates(names).map_err(failed)?.into_iter();
+    while let Some(id) = candidates.next() {
+        match repository.summary(id) {
+            Ok(summary) if wanted.allows(&summary) => {
+                return unless_cut_off(repository, summary, candidates);
+            }
+            Ok(_) => {}
+            // Forgotten or withdrawn since it was listed.
+            Err(RepositoryError::NoSnapshot { .. }) => {}
+            Err(RepositoryError::Damaged { location, reason, .. }) if !matches!(wanted, Wanted::Named(_)) => {
+                let reason = format!("{reason}; {}", Refusal::NewestDamaged(id.to_string()));
+                return Err(RepositoryError::Damaged { location, object: id.to_string(), reason }.into());
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    wanted.pick(&snapshots).cloned().map_err(|source: PickError| OpsError::Pick { location, source })
+    Err(failed(wanted.missing()))
+}
+
+/// A writer that was cut off and died in the instant of its commit leaves a snapshot that nobody was told of. If
+/// its clock was ahead, the name sorts behind those of its successor. It gives itself away by a lower epoch than
+/// the one before it has. Whoever names the one before as his parent has seen it, and follows it rightly.
+fn unless_cut_off<'a>(
+    repository: &dyn Repository,
+    mut newest: Summary,
+    older: impl Iterator<Item = &'a SnapshotId>,
+) -> Result<Summary, OpsError> {
+    for id in older {
+        if newest.parent.as_ref() == Some(id) {
+            break;
+        }
+        match repository.summary(id) {
+            Ok(before) if before.epoch > newest.epoch => {
+                tracing::warn!(snapshot = %newest.id, "passed over: its writer had been succeeded by then");
+                newest = before;
+            }
+            Err(RepositoryError::NoSnapshot { .. }) => {}
+            Err(error) if !error.is_damage() => return Err(error.into()),
+            _ => break,
+        }
+    }
+    Ok(newest)
+}
+
+/// The newest snapshot of `first`, or, where it has none that can be read, of a repository behind it: one that
+/// fails does not hide a good one. What is damaged gives way only to something at least as new: which data to lose
+/// is for a person to say.
+pub fn first_readable(
+    scope: &Scope,
+    first: &Arc<dyn Repository>,
+) -> Result<(Arc<dyn Repository>, Picked), OpsError> {
+    let error = match pick_once(first.as_ref(), &Wanted::Latest) {
+        Ok(picked) => return Ok((Arc::clone(first), picked)),
+        Err(error) => error,
+    };
+    let floor = match &error {
+        OpsError::Repository(RepositoryError::Damaged { object, .. }) => SnapshotId(object.clone()).time(),
+        _ => None,
+    };
+    next_readable(scope, first, floor, &error).ok_or(error)
+}
+
+/// The newest snapshot of the first repository behind `former` that has one not older than `floor`. `error` is what
+/// was wrong with the former.
+pub fn next_readable(
+    scope: &Scope,
+    former: &Arc<dyn Repository>,
+    floor: Option<Timestamp>,
+    error: &OpsError,
+) -> Option<(Arc<dyn Repository>, Picked)> {
+    let behind = scope.repositories.iter().skip_while(|one| one.location() != former.location()).skip(1);
+    for repository in behind {
+        tracing::warn!(%error, next = repository.location(), "this repository cannot help, trying the next");
+        let picked = match probe_ours(scope, repository.as_ref()) {
+            Ok(Presence::Ready) => pick_once(repository.as_ref(), &Wanted::Latest),
+            Ok(_) => continue,
+            Err(error) => Err(error.into()),
+        };
+        match picked {
+            Ok(picked) if floor.is_none_or(|floor| picked.summary.time >= floor) => {
+                return Some((Arc::clone(repository), picked));
+            }
+            Ok(picked) => {
+                tracing::warn!(snapshot = %picked.summary.id, "older than what is damaged; not taken unasked");
+            }
+            Err(error) => tracing::warn!(%error, repository = repository.location(), "nor can this one"),
+        }
+    }
+    None
 }
 
 /// Cuts off whoever wrote before, and notes the new lease in the marker. A reader without the right to write can
 /// still restore; then nobody is cut off, and the log says so.
 pub fn take_over(scope: &Scope, repository: &dyn Repository, marker: &mut Marker) {
     match repository.take_over(&scope.writer(marker)) {
-        Ok(epoch) => marker.lease = Some(HeldLease { repository: repository.location(), epoch }),
+        Ok(epoch) => marker.note_lease(&repository.location(), epoch),
         Err(error) => tracing::warn!(%error, "a former writer, if one still runs, is not cut off"),
     }
 }
 
-/// Whether another volume wrote a snapshot later than ours. Answers within `limit`; `None` is "cannot tell",
-/// with the reason in the log.
-pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Option<Option<Summary>> {
-    if scope.repositories.is_empty() {
-        return None;
-    }
-    let repositories = scope.repositories.clone();
-    let marker = marker.clone();
-    let look = move || {
-        let mut answers = repositories.iter().map(|repository| find_newer(repository.as_ref(), &marker));
-        answers.find(|answer| !matches!(answer, Ok(None))).unwrap_or(Ok(None))
-    };
-    match within(limit, look) {
-        Some(Ok(found)) => Some(found),
-        Some(Err(error)) => {
-            tracing::warn!(%error, "cannot tell whether the volume is stale; starting with it");
-            None
-        }
-        None => {
-            tracing::warn!(
-                seconds = limit.as_secs_f32(),
-                "no answer in time whether the volume is stale; starting with it"
-            );
-            None
-        }
-    }
+/// A later snapshot of another volume, and the repository that has it.
+#[derive(Clone, Debug)]
+pub struct Newer {
+    pub repository: Arc<dyn Repository>,
+    pub summary: Summary,
 }
 
-/// The newest snapshot of the first repository, if it says so within `limit`.
-pub fn newest_within(scope: &Scope, limit: Duration) -> Option<Summary> {
-    let repository = Arc::clone(scope.repositories.first()?);
-    let look = move || repository.newest().and_then(|id| id.map(|id| repository.summary(&id)).transpose());
-    within(limit, look)?.ok()?
+/// Whether another volume wrote a snapshot later than ours. All repositories are asked at the same time and answer
+/// within `limit`; `None` is "cannot tell", with the reason in the log.
+pub fn newer_elsewhere(scope: &Scope, marker: &Marker, limit: Duration) -> Option<Option<Newer>> {
+    let marker = Arc::new(marker.clone());
+    let answers = ask_each(scope, limit, move |repository| find_newer(repository, &marker));
+    combine(scope, answers, limit)
 }
 
-fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option<Summary>, RepositoryError> {
-    let Some(newest) = repository.newest()? else { return Ok(None) };
-    if marker.knows(&newest.0) {
+/// Asks every repository at the same time. One that does not answer within `limit` hides none of the others.
+pub fn ask_each<T: Send + 'static>(
+    scope: &Scope,
+    limit: Duration,
+    question: impl Fn(&dyn Repository) -> T + Send + Sync + 'static,
+) -> Vec<Option<T>> {
+    let question = Arc::new(question);
+    each_within(
+        limit,
+        scope.repositories.iter().cloned().map(|repository| {
+            let question = Arc::clone(&question);
+            move || question(repository.as_ref())
+        }),
+    )
+}
+
+/// The first that has something newer counts; that none has is known only when all have said so.
+pub fn combine(
+    scope: &Scope,
+    answers: Vec<Option<Result<Option<Summary>, OpsError>>>,
+    limit: Duration,
+) -> Option<Option<Newer>> {
+    let mut all = !answers.is_empty();
+    let mut newer = None;
+    for (repository, answer) in scope.repositories.iter().zip(answers) {
+        let location = repository.location();
+        match answer {
+            Some(Ok(None)) => {}
+            Some(Ok(Some(summary))) => {
+                newer.get_or_insert(Newer { repository: Arc::clone(repository), summary });
+            }
+            Some(Err(error)) => {
+                all = false;
+                tracing::warn!(%error, repository = location, "cannot tell whether the volume is stale");
+            }
+            None => {
+                all = false;
+                let seconds = limit.as_secs_f32();
+                tracing::warn!(
+                    seconds,
+                    repository = location,
+                    "no answer in time whether the volume is stale"
+                );
+            }
+        }
+    }
+    if newer.is_some() || all { Some(newer) } else { None }
+}
+
+/// The newest snapshot of each repository that says so within `limit`.
+pub fn newest_within(scope: &Scope, limit: Duration) -> Vec<Summary> {
+    let look = |repository: &dyn Repository| pick(repository, &Wanted::Latest);
+    ask_each(scope, limit, look).into_iter().flatten().flatten().collect()
+}
+
+/// The newest snapshot, if another volume made it after this one last knew what there is.
+pub fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option<Summary>, OpsError> {
+    let names = repository.names()?;
+    if names.last().is_none_or(|last| marker.knows(&last.0)) {
         return Ok(None);
     }
-    let summary = repository.summary(&newest)?;
-    Ok(is_newer(&summary, &repository.location(), marker).then_some(summary))
+    let newest = pick_among(repository, &Wanted::Latest, &names)?;
+    Ok(is_newer(&newest, &repository.location(), marker).then_some(newest))
 }
 
 /// Pure: whether `newest` was made elsewhere after this volume last knew what there is. Leases tell without any

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::base::fs::sync_file_system;
 use crate::ops::bring::{Brought, bring_archive, bring_back, check_space, finish_commit};
-use crate::ops::compare::find;
+use crate::ops::compare::find_once;
 use crate::ops::error::Refusal;
-use crate::ops::reach::{Offer, ask, pick, take_over};
+use crate::ops::reach::{Offer, Picked, ask, first_readable, pick_again, take_over};
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RestoreRequest};
 use crate::snapshot::selector::Selector;
@@ -56,29 +56,26 @@ pub fn run(scope: &Scope, options: &RestoreOptions) -> Result<RestoreOutcome, Op
     match (&options.archive, &options.target) {
         (Some(archive), _) => into_volume(scope, options, &Source::Archive(archive.clone())),
         (None, Some(target)) => {
-            let (repository, summary) = choose(scope, options)?;
-            into_directory(scope, options, repository.as_ref(), &summary, target)
+            let (repository, picked) = choose(scope, options)?;
+            into_directory(scope, options, repository.as_ref(), &picked.summary, target)
         }
         (None, None) => {
-            let (repository, summary) = choose(scope, options)?;
-            into_volume(scope, options, &Source::Snapshot(repository, Box::new(summary)))
+            let (repository, picked) = choose(scope, options)?;
+            into_volume(scope, options, &Source::Snapshot(repository, Box::new(picked)))
         }
     }
 }
 
 enum Source {
-    Snapshot(Arc<dyn Repository>, Box<Summary>),
+    Snapshot(Arc<dyn Repository>, Box<Picked>),
     Archive(PathBuf),
 }
 
 /// The first repository that has the snapshot asked for.
-fn choose(scope: &Scope, options: &RestoreOptions) -> Result<(Arc<dyn Repository>, Summary), OpsError> {
+fn choose(scope: &Scope, options: &RestoreOptions) -> Result<(Arc<dyn Repository>, Picked), OpsError> {
     if options.wanted == Wanted::Latest {
         return match ask(scope, options.timeout) {
-            Offer::Snapshots(repository) => {
-                let summary = pick(repository.as_ref(), &options.wanted)?;
-                Ok((repository, summary))
-            }
+            Offer::Snapshots(repository) => first_readable(scope, &repository),
             Offer::Nothing => Err(OpsError::Pick {
                 location: scope.first_repository()?.location(),
                 source: crate::snapshot::summary::PickError::None,
@@ -87,7 +84,7 @@ fn choose(scope: &Scope, options: &RestoreOptions) -> Result<(Arc<dyn Repository
             Offer::OutOfReach(error) => Err(error),
         };
     }
-    find(scope, &options.wanted)
+    find_once(scope, &options.wanted)
 }
 
 fn plan(
@@ -199,8 +196,8 @@ fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Resu
     }
     let look = |state: &State| !matches!(state, State::Empty | State::Interrupted { .. });
     let planned = |replaces| match source {
-        Source::Snapshot(repository, summary) => {
-            plan(repository.as_ref(), summary, &options.selector, scope.volume.path(), replaces)
+        Source::Snapshot(repository, picked) => {
+            plan(repository.as_ref(), &picked.summary, &options.selector, scope.volume.path(), replaces)
         }
         Source::Archive(path) => Ok(RestorePlan {
             repository: path.display().to_string(),
@@ -234,11 +231,23 @@ fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Resu
     if matches!(marker.phase, Phase::Committing { .. }) {
         finish_commit(scope, &mut marker)?;
     }
-    let plan = planned(replaces)?;
+    let mut plan = planned(replaces)?;
     let brought = match source {
-        Source::Snapshot(repository, summary) => {
+        Source::Snapshot(repository, picked) => {
             take_over(scope, repository.as_ref(), &mut marker);
-            bring_back(scope, repository.as_ref(), summary, &mut marker)?
+            let mut picked = picked.as_ref().clone();
+            if options.wanted == Wanted::Latest {
+                // What was committed until the former writer was cut off is the newest.
+                picked = pick_again(repository.as_ref(), picked)?;
+                plan = self::plan(
+                    repository.as_ref(),
+                    &picked.summary,
+                    &options.selector,
+                    scope.volume.path(),
+                    replaces,
+                )?;
+            }
+            bring_back(scope, repository.as_ref(), &picked.summary, &mut marker)?
         }
         Source::Archive(path) => bring_archive(scope, path, &mut marker)?,
     };

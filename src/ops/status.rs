@@ -1,14 +1,18 @@
 //! What there is to say about the volume at this moment, without changing or locking anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::ops::health::examine;
-use crate::ops::reach::newer_elsewhere;
+use crate::ops::reach::{ask_each, combine, find_newer};
 use crate::ops::{OpsError, Scope};
+use crate::repository::LeaseInfo;
 use crate::snapshot::Summary;
-use crate::volume::{CheckSpec, Finding, Holder, Inspection, LastBackup, Level, Origin, Phase, State};
+use crate::volume::{
+    CheckSpec, Finding, Holder, Inspection, LastBackup, Level, Marker, Origin, Phase, State,
+};
 
 #[derive(Clone, Debug)]
 pub struct StatusOptions {
@@ -35,8 +39,20 @@ pub struct Status {
     /// The later snapshot of another volume that makes this one stale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newer: Option<Summary>,
+    /// Who may write to each repository that answered in time and has a lease.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<LeaseOf>,
     pub sidecar: Option<Holder>,
     pub quarantine: Vec<Kept>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LeaseOf {
+    pub repository: String,
+    #[serde(flatten)]
+    pub lease: LeaseInfo,
+    /// Of this volume.
+    pub ours: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -49,11 +65,12 @@ pub struct Kept {
 pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
     let Inspection { state, marker, .. } = scope.volume.inspect()?;
     let mut newer = None;
+    let mut leases = Vec::new();
     let state = match (state, &marker) {
         (state @ (State::Healthy | State::Dirty), Some(marker)) => {
             let outcome = examine(scope, Some(marker), &options.checks, Level::Quick);
             if outcome.findings.is_empty() {
-                newer = newer_elsewhere(scope, marker, options.stale_timeout).flatten();
+                (newer, leases) = look_around(scope, marker, options.stale_timeout);
                 if newer.is_some() { State::Stale } else { state }
             } else {
                 State::Corrupt(outcome.findings)
@@ -79,7 +96,28 @@ pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
             _ => Vec::new(),
         },
         newer,
+        leases,
         sidecar: scope.volume.sidecar_running()?,
         quarantine: kept.collect(),
     })
+}
+
+/// Asks all repositories at the same time, once, what is newer and who may write.
+fn look_around(scope: &Scope, marker: &Marker, limit: Duration) -> (Option<Summary>, Vec<LeaseOf>) {
+    let asked = Arc::new(marker.clone());
+    let answers = ask_each(scope, limit, move |repository| {
+        let lease = repository.lease().inspect_err(|error| tracing::debug!(%error, "the lease is not known"));
+        (find_newer(repository, &asked), lease.ok().flatten())
+    });
+    let (mut newer, mut leases) = (Vec::new(), Vec::new());
+    for (repository, answer) in scope.repositories.iter().zip(answers) {
+        let (found, lease) = answer.map_or((None, None), |(found, lease)| (Some(found), lease));
+        newer.push(found);
+        leases.extend(lease.map(|lease| LeaseOf {
+            repository: repository.location(),
+            ours: lease.volume_id == marker.volume_id,
+            lease,
+        }));
+    }
+    (combine(scope, newer, limit).flatten().map(|newer| newer.summary), leases)
 }

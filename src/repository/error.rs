@@ -28,6 +28,12 @@ pub enum RepositoryError {
     /// Another writer took over: what this one was about to commit would never be seen, or would hide newer data.
     #[error("another writer ({by}) has taken over {location} with epoch {epoch}; nothing was committed")]
     Fenced { location: String, by: String, epoch: u64 },
+    /// As `Fenced`, in the instant of the commit; and what was committed could not be taken back.
+    #[error(
+        "another writer took over {location} with epoch {epoch} while snapshot {id} was committed, and it cannot be \
+         withdrawn: {source}"
+    )]
+    NotWithdrawn { location: String, id: SnapshotId, epoch: u64, source: Box<StoreError> },
     /// A guard of the caller does not want this snapshot to become the newest.
     #[error("refused: {0}")]
     Refused(String),

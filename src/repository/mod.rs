@@ -17,6 +17,9 @@ pub use request::{
     Totals, Workers, Writer,
 };
 
+use serde::Serialize;
+
+use crate::base::timestamp::{self, Timestamp};
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
 use crate::store::Container;
@@ -71,6 +74,19 @@ pub struct Listing {
 /// The number of a lease: whoever holds the newest one may write.
 pub type Epoch = u64;
 
+/// Who may write, for people: deciding rests on the number alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeaseInfo {
+    pub epoch: Epoch,
+    pub volume_id: String,
+    pub host: String,
+    #[serde(with = "timestamp::rfc3339")]
+    pub since: Timestamp,
+    /// When it looks abandoned, by the clock of its holder. `None`: nobody said.
+    #[serde(skip_serializing_if = "Option::is_none", with = "timestamp::optional_rfc3339")]
+    pub until: Option<Timestamp>,
+}
+
 /// Receives an entry and, for a regular file, its content.
 pub type EntrySink<'a> = dyn FnMut(&Entry, &mut dyn Read) -> Result<(), RepositoryError> + 'a;
 
@@ -89,13 +105,24 @@ pub trait Repository: Send + Sync + Debug {
 
     fn snapshots(&self) -> Result<Listing, RepositoryError>;
 
-    /// The name of the newest snapshot, by one request.
-    fn newest(&self) -> Result<Option<SnapshotId>, RepositoryError>;
+    /// The names of all snapshots, from old to new, by one listing.
+    fn names(&self) -> Result<Vec<SnapshotId>, RepositoryError>;
+
+    /// The last of the names.
+    fn newest(&self) -> Result<Option<SnapshotId>, RepositoryError> {
+        Ok(self.names()?.pop())
+    }
 
     fn summary(&self, id: &SnapshotId) -> Result<Summary, RepositoryError>;
 
     /// Takes the right to write from whoever has it. What the former writer began can no longer be committed.
     fn take_over(&self, writer: &Writer) -> Result<Epoch, RepositoryError>;
+
+    /// Says that the writer, whose lease `epoch` is, still works. `Fenced` when another one has taken over.
+    fn refresh(&self, writer: &Writer, epoch: Epoch) -> Result<(), RepositoryError>;
+
+    /// Who may write at present.
+    fn lease(&self) -> Result<Option<LeaseInfo>, RepositoryError>;
 
     fn backup(&self, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError>;
 

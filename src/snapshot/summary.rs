@@ -65,22 +65,37 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// `all` is sorted from old to new.
-    pub fn pick<'a>(&self, all: &'a [Summary]) -> Result<&'a Summary, PickError> {
-        match self {
-            Self::Latest => all.last().ok_or(PickError::None),
-            Self::At(time) => all
-                .iter()
-                .rfind(|summary| summary.time <= *time)
-                .ok_or_else(|| PickError::NoneBefore(time.to_rfc3339())),
-            Self::Named(text) => {
-                let mut hits = all.iter().filter(|summary| summary.id.answers_to(text));
-                match (hits.next(), hits.next()) {
-                    (Some(only), None) => Ok(only),
-                    (None, _) => Err(PickError::Unknown(text.clone())),
-                    _ => Err(PickError::Ambiguous(text.clone())),
-                }
+    /// The names in question, the one that is wanted most first. `names` are sorted from old to new.
+    pub fn candidates<'a>(&self, names: &'a [SnapshotId]) -> Result<Vec<&'a SnapshotId>, PickError> {
+        let newest_first = names.iter().rev();
+        let found: Vec<&SnapshotId> = match self {
+            Self::Latest => newest_first.collect(),
+            // A name without a time has it inside.
+            Self::At(time) => {
+                newest_first.filter(|id| id.time().is_none_or(|of_name| of_name <= *time)).collect()
             }
+            Self::Named(text) => newest_first.filter(|id| id.answers_to(text)).collect(),
+        };
+        match self {
+            Self::Named(text) if found.len() > 1 => Err(PickError::Ambiguous(text.clone())),
+            _ if found.is_empty() => Err(self.missing()),
+            _ => Ok(found),
+        }
+    }
+
+    /// Whether a snapshot of that time, as it says itself, may be taken.
+    pub fn allows(&self, summary: &Summary) -> bool {
+        match self {
+            Self::At(time) => summary.time <= *time,
+            Self::Latest | Self::Named(_) => true,
+        }
+    }
+
+    pub fn missing(&self) -> PickError {
+        match self {
+            Self::Latest => PickError::None,
+            Self::At(time) => PickError::NoneBefore(time.to_rfc3339()),
+            Self::Named(text) => PickError::Unknown(text.clone()),
         }
     }
 }
@@ -114,37 +129,19 @@ impl fmt::Debug for SnapshotId {
 mod tests {
     use super::*;
 
-    fn summary(id: &str, seconds: i64) -> Summary {
-        Summary {
-            id: SnapshotId(id.into()),
-            time: Timestamp::new(seconds, 0),
-            volume_id: String::new(),
-            epoch: 0,
-            identity: String::new(),
-            host: String::new(),
-            parent: None,
-            entries: 0,
-            files: 0,
-            bytes: 0,
-            data_bytes: 0,
-            added_bytes: 0,
-            stored_bytes: 0,
-            problems: Vec::new(),
-            problem_count: 0,
-        }
-    }
-
     #[test]
     fn snapshots_are_picked_by_age_time_and_name() {
-        let all = [summary("19700101T000010Z-aa11", 10), summary("19700101T000020Z-aa22", 20)];
-        let picked = |wanted: Wanted| wanted.pick(&all).map(|summary| summary.time.seconds);
-        assert_eq!(picked(Wanted::Latest), Ok(20));
-        assert_eq!(picked(Wanted::At(Timestamp::new(19, 0))), Ok(10));
+        let all = ["19700101T000010Z-aa11", "19700101T000020Z-aa22"].map(|id| SnapshotId(id.into()));
+        let picked = |wanted: Wanted| {
+            wanted.candidates(&all).map(|found| found.iter().map(|id| id.time().unwrap().seconds).collect())
+        };
+        assert_eq!(picked(Wanted::Latest), Ok(vec![20, 10]));
+        assert_eq!(picked(Wanted::At(Timestamp::new(19, 0))), Ok(vec![10]));
         assert!(matches!(picked(Wanted::At(Timestamp::new(9, 0))), Err(PickError::NoneBefore(_))));
-        assert_eq!(picked(Wanted::Named("aa2".into())), Ok(20));
-        assert_eq!(picked(Wanted::Named("19700101T000010Z".into())), Ok(10));
+        assert_eq!(picked(Wanted::Named("aa2".into())), Ok(vec![20]));
+        assert_eq!(picked(Wanted::Named("19700101T000010Z".into())), Ok(vec![10]));
         assert_eq!(picked(Wanted::Named("aa".into())), Err(PickError::Ambiguous("aa".into())));
         assert_eq!(picked(Wanted::Named("b".into())), Err(PickError::Unknown("b".into())));
-        assert_eq!(Wanted::Latest.pick(&[]), Err(PickError::None));
+        assert_eq!(Wanted::Latest.candidates(&[]), Err(PickError::None));
     }
 }

@@ -36,11 +36,11 @@ pub struct Marker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
     /// When the volume last became ready: a snapshot that another volume made later makes this one stale.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_time")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp::optional_rfc3339")]
     pub ready_since: Option<Timestamp>,
-    /// The last lease this volume had: whoever took a later one in that repository has cut it off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease: Option<HeldLease>,
+    /// What this volume has to do with each repository, by its location.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repositories: BTreeMap<String, Dealings>,
     /// The snapshot whose data failed the checks right after it was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distrusted: Option<String>,
@@ -115,10 +115,21 @@ pub enum Origin {
     Adopted,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldLease {
-    pub repository: String,
+/// What a volume last had to do with one repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dealings {
+    /// The last lease it had: whoever took a later one has cut it off. 0: none.
     pub epoch: u64,
+    /// The last snapshot it committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+}
+
+/// The field `lease` of versions that remembered one repository only.
+#[derive(Deserialize)]
+struct OnlyLease {
+    repository: String,
+    epoch: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +152,7 @@ impl Marker {
             origin: None,
             last_backup: None,
             ready_since: None,
-            lease: None,
+            repositories: BTreeMap::new(),
             distrusted: None,
             steps_done: BTreeMap::new(),
             clean: true,
@@ -154,12 +165,36 @@ impl Marker {
     /// Whether the volume came from this snapshot or made it.
     pub fn knows(&self, snapshot: &str) -> bool {
         self.last_backup.as_ref().is_some_and(|backup| backup.snapshot == snapshot)
+            || self.repositories.values().any(|one| one.snapshot.as_deref() == Some(snapshot))
             || matches!(&self.origin, Some(Origin::Snapshot { id, .. }) if id == snapshot)
     }
 
     /// The epoch of the last lease this volume had in `repository`.
     pub fn epoch_in(&self, repository: &str) -> Option<u64> {
-        self.lease.as_ref().filter(|lease| lease.repository == repository).map(|lease| lease.epoch)
+        self.repositories.get(repository).map(|dealings| dealings.epoch).filter(|epoch| *epoch > 0)
+    }
+
+    pub fn note_lease(&mut self, repository: &str, epoch: u64) {
+        self.repositories.entry(repository.to_owned()).or_default().epoch = epoch;
+    }
+
+    pub fn note_snapshot(&mut self, repository: &str, epoch: u64, snapshot: &str) {
+        let snapshot = Some(snapshot.to_owned());
+        self.repositories.insert(repository.to_owned(), Dealings { epoch, snapshot });
+    }
+
+    /// Whether this volume has stored something there before.
+    pub fn has_stored_in(&self, repository: &str) -> bool {
+        self.repositories.get(repository).is_some_and(|dealings| dealings.snapshot.is_some())
+            || self.last_backup.as_ref().is_some_and(|backup| backup.repository == repository)
+    }
+
+    /// The data is no longer that of the backups made so far.
+    pub(crate) fn forget_backups(&mut self) {
+        self.last_backup = None;
+        for dealings in self.repositories.values_mut() {
+            dealings.snapshot = None;
+        }
     }
 
     /// The last time at which the volume was known to hold the newest data there was.
@@ -176,30 +211,6 @@ impl Marker {
             (Some(backup), _) => backup.files > 0,
             (None, origin) => matches!(origin, Some(Origin::Snapshot { .. } | Origin::Adopted)),
         }
-    }
-}
-
-/// RFC 3339, or nothing.
-mod optional_time {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::base::timestamp::{Timestamp, rfc3339};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(transparent)]
-    struct Text(#[serde(with = "rfc3339")] Timestamp);
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &Option<Timestamp>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        time.map(Text).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
     }
 }
 
@@ -227,8 +238,16 @@ pub(crate) fn read(path: &Path) -> Result<Option<Marker>, VolumeError> {
     let Some(bytes) = read_if_present(path).map_err(VolumeError::io("read", path))? else {
         return Ok(None);
     };
-    match sealed::open(&bytes, FORMAT) {
-        Ok(marker) => Ok(Some(marker)),
+    match sealed::open::<Marker>(&bytes, FORMAT) {
+        Ok(mut marker) => {
+            if let Some(lease) = marker.extra.remove("lease")
+                && let Ok(OnlyLease { repository, epoch }) = serde_json::from_value(lease)
+                && marker.epoch_in(&repository).is_none()
+            {
+                marker.note_lease(&repository, epoch);
+            }
+            Ok(Some(marker))
+        }
         Err(SealError::Newer { found, known }) => {
             Err(VolumeError::MarkerNewer { path: path.to_owned(), found, known })
         }
@@ -311,6 +330,24 @@ mod tests {
         write(&path, &marker, &clock).unwrap();
         write(&path, &read(&path).unwrap().unwrap(), &clock).unwrap();
         assert_eq!(read(&path).unwrap().unwrap().extra.get("later"), Some(&Value::from(7)));
+    }
+
+    #[test]
+    fn the_lease_of_a_marker_that_knew_one_repository_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marker.json");
+        let clock = ManualClock::at(Timestamp::default());
+        let mut fields = serde_json::to_value(marker(Phase::Ready)).unwrap();
+        fields["lease"] = serde_json::json!({ "repository": "file:///a", "epoch": 7 });
+        std::fs::write(&path, sealed::seal(&fields, FORMAT).unwrap()).unwrap();
+        let mut read_back = read(&path).unwrap().unwrap();
+        assert_eq!(read_back.epoch_in("file:///a"), Some(7));
+        assert_eq!(read_back.epoch_in("file:///b"), None);
+        read_back.note_snapshot("file:///b", 3, "s");
+        write(&path, &read_back, &clock).unwrap();
+        let marker = read(&path).unwrap().unwrap();
+        assert_eq!((marker.epoch_in("file:///a"), marker.epoch_in("file:///b")), (Some(7), Some(3)));
+        assert!(marker.knows("s") && marker.has_stored_in("file:///b") && !marker.has_stored_in("file:///a"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use inspect::{Inspection, State};
 pub use layout::Layout;
 pub use lock::{Holder, LockGuard, LockKind};
 pub use loosen::Loosened;
-pub use marker::{HeldLease, LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
+pub use marker::{Dealings, LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
 pub use options::{QuarantineOptions, VolumeOptions};
 pub use quarantine::{Note, Quarantined};
 pub use stage::{Begun, Staging};

@@ -140,7 +140,7 @@ impl Volume {
     ) -> Result<Marker, VolumeError> {
         marker.origin = Some(origin);
         // What was backed up before says nothing about what is here now.
-        marker.last_backup = None;
+        marker.forget_backups();
         marker.distrusted = None;
         marker.ready_since = Some(clock.now());
         marker.clean = true;

@@ -4,6 +4,7 @@
 pub mod decide;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,12 +14,18 @@ use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep
 use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
 use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
-use crate::ops::reach::{Offer, ask, newer_elsewhere, newest_within, pick, take_over};
+use crate::ops::reach::{
+    Newer, Offer, Picked, ask, first_readable, newer_elsewhere, newest_within, next_readable, pick_again,
+    take_over,
+};
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RepositoryError};
-use crate::snapshot::summary::Wanted;
 use crate::snapshot::{SnapshotId, Summary};
 use crate::volume::{CheckSpec, Holder, Inspection, Level, LockKind, Marker, State};
+
+/// How often a snapshot is chosen that is gone when it is to be read: each time another writer was cut off in the
+/// instant of its commit, and each writer can be that only once.
+const CHOICES: u32 = 5;
 
 #[derive(Clone, Debug)]
 pub struct InitOptions {
@@ -115,7 +122,7 @@ struct Look {
     state: State,
     marker: Option<Marker>,
     offer: Option<Offer>,
-    newer: Option<Summary>,
+    newer: Option<Newer>,
     action: Action,
 }
 
@@ -163,12 +170,9 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
 /// marker may have missed the last backup.
 fn has_stored_data(scope: &Scope, marker: Option<&Marker>, options: &InitOptions) -> bool {
     let Some(marker) = marker else { return false };
-    match newest_within(scope, options.stale_timeout) {
-        Some(newest) => {
-            newest.volume_id == marker.volume_id && newest.files > 0 && !marker.knows(&newest.id.0)
-        }
-        None => false,
-    }
+    newest_within(scope, options.stale_timeout)
+        .iter()
+        .any(|newest| newest.volume_id == marker.volume_id && newest.files > 0 && !marker.knows(&newest.id.0))
 }
 
 /// The newest snapshot, if the volume was already found damaged right after restoring it.
@@ -200,28 +204,37 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
         }
         Action::Restore => {
             let mut marker = marker_or_new(scope, marker)?;
-            let (repository, summary) = newest(scope, offer, newer, &mut marker)?;
-            restore(scope, options, repository.as_ref(), &summary, &mut marker).map(Some)
+            let (repository, picked) = newest(scope, offer, newer, &mut marker)?;
+            restore_newest(scope, options, repository, picked, &mut marker).map(Some)
         }
         Action::Resume { snapshot } => {
             let mut marker = marker_or_new(scope, marker)?;
-            let (repository, newest) = newest(scope, offer, None, &mut marker)?;
+            let (offered, newest) = newest(scope, offer, None, &mut marker)?;
             let begun_from = marker.phase.target().map(|target| target.repository.clone());
             let same =
-                scope.repositories.iter().find(|r| Some(r.location()) == begun_from).unwrap_or(&repository);
-            let (repository, summary) = match same.summary(&SnapshotId(snapshot.clone())) {
-                Ok(summary) => (same.clone(), summary),
+                scope.repositories.iter().find(|r| Some(r.location()) == begun_from).unwrap_or(&offered);
+            match same.summary(&SnapshotId(snapshot.clone())) {
+                Ok(summary) => restore(scope, options, same.as_ref(), &summary, &mut marker).map(Some),
                 // Nothing has been moved yet: data that is there must not make way for a snapshot nobody chose.
                 Err(RepositoryError::NoSnapshot { .. }) if scope.holds_data()? => {
-                    return Err(OpsError::refused(Refusal::HalfRestored { snapshot }));
+                    Err(OpsError::refused(Refusal::HalfRestored { snapshot }))
                 }
                 Err(RepositoryError::NoSnapshot { .. }) => {
-                    tracing::warn!(snapshot, newest = %newest.id, "the snapshot is gone; taking the newest");
-                    (repository, newest)
+                    let newest_id = &newest.summary.id;
+                    tracing::warn!(snapshot, newest = %newest_id, "the snapshot is gone; taking the newest");
+                    restore_newest(scope, options, offered, newest, &mut marker).map(Some)
                 }
-                Err(error) => return Err(error.into()),
-            };
-            restore(scope, options, repository.as_ref(), &summary, &mut marker).map(Some)
+                // The repository it was begun from does not answer, and another one has offered its newest.
+                Err(error)
+                    if error.retryable()
+                        && same.location() != offered.location()
+                        && !scope.holds_data()? =>
+                {
+                    tracing::warn!(%error, next = offered.location(), "restoring from the next repository");
+                    restore_newest(scope, options, offered, newest, &mut marker).map(Some)
+                }
+                Err(error) => Err(error.into()),
+            }
         }
         Action::FinishCommit { .. } => {
             let mut marker = marker_or_new(scope, marker)?;
@@ -261,10 +274,11 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
     }
 }
 
-fn failure(why: Failure, offer: Option<Offer>, newer: Option<Summary>) -> OpsError {
+fn failure(why: Failure, offer: Option<Offer>, newer: Option<Newer>) -> OpsError {
     match why {
         Failure::Refused(Refusal::Stale { .. }) => {
-            let (snapshot, host) = newer.map(|newer| (newer.id.0, newer.host)).unwrap_or_default();
+            let (snapshot, host) =
+                newer.map(|newer| (newer.summary.id.0, newer.summary.host)).unwrap_or_default();
             OpsError::refused(Refusal::Stale { snapshot, host })
         }
         Failure::Refused(reason) => OpsError::Refused { reason },
@@ -290,21 +304,56 @@ fn marker_or_new(scope: &Scope, marker: Option<Marker>) -> Result<Marker, OpsErr
 fn newest(
     scope: &Scope,
     offer: Option<Offer>,
-    newer: Option<Summary>,
+    newer: Option<Newer>,
     marker: &mut Marker,
-) -> Result<(std::sync::Arc<dyn Repository>, Summary), OpsError> {
-    let repository = match offer {
-        Some(Offer::Snapshots(repository)) => repository,
-        Some(Offer::OutOfReach(error)) => return Err(error),
-        // The stale volume: its newer snapshot was seen in the first repository.
-        _ if newer.is_some() => scope.first_repository()?.clone(),
+) -> Result<(Arc<dyn Repository>, Picked), OpsError> {
+    let first = match (offer, newer) {
+        (Some(Offer::Snapshots(repository)), _) => repository,
+        (Some(Offer::OutOfReach(error)), _) => return Err(error),
+        // The stale volume: its newer snapshot was seen there.
+        (_, Some(newer)) => newer.repository,
         _ => return Err(OpsError::NoRepository),
     };
     // If there is nothing good to restore, nobody is cut off for it.
-    pick(repository.as_ref(), &Wanted::Latest)?;
+    let (repository, before) = first_readable(scope, &first)?;
     take_over(scope, repository.as_ref(), marker);
-    let summary = pick(repository.as_ref(), &Wanted::Latest)?;
-    Ok((repository, summary))
+    let picked = pick_again(repository.as_ref(), before)?;
+    Ok((repository, picked))
+}
+
+/// Restores what was picked. If its writer was cut off in the instant of its commit and has withdrawn it, the next
+/// choice is made; if it turns out to be damaged, the next repository is tried that has something as new.
+fn restore_newest(
+    scope: &Scope,
+    options: &InitOptions,
+    mut repository: Arc<dyn Repository>,
+    mut picked: Picked,
+    marker: &mut Marker,
+) -> Result<Brought, OpsError> {
+    for _ in 1..CHOICES {
+        let error = match bring_back(scope, repository.as_ref(), &picked.summary, marker) {
+            Ok(brought) => {
+                check_restored(scope, options, marker)?;
+                return Ok(brought);
+            }
+            Err(error) => error,
+        };
+        if matches!(error, OpsError::Repository(RepositoryError::NoSnapshot { .. })) {
+            tracing::warn!(%error, "choosing again");
+            picked = pick_again(repository.as_ref(), picked)?;
+        } else if error.is_damage() {
+            let floor = Some(picked.summary.time);
+            let Some((next, before)) = next_readable(scope, &repository, floor, &error) else {
+                return Err(error);
+            };
+            take_over(scope, next.as_ref(), marker);
+            picked = pick_again(next.as_ref(), before)?;
+            repository = next;
+        } else {
+            return Err(error);
+        }
+    }
+    restore(scope, options, repository.as_ref(), &picked.summary, marker)
 }
 
 fn restore(

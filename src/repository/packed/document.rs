@@ -77,6 +77,11 @@ pub fn commit(objects: &Objects, document: &Document) -> Result<(SnapshotId, u64
     }
 }
 
+/// Takes back what `commit` has just written and nobody has been told of yet.
+pub fn withdraw(objects: &Objects, id: &SnapshotId) -> Result<(), StoreError> {
+    objects.store.delete(&keys::snapshot(id)?)
+}
+
 /// The names of all snapshots, from old to new, by one listing.
 pub fn names(objects: &Objects) -> Result<Vec<SnapshotId>, RepositoryError> {
     let mut names = Vec::new();
@@ -135,16 +140,25 @@ fn parse(
     Ok(document)
 }
 
-/// Reads all snapshot files. A damaged one is listed as such; a store that does not answer is an error.
-pub fn listing(objects: &Objects, repository: &str) -> Result<Listing, RepositoryError> {
+/// Reads the named snapshot files. A damaged one is listed as such; a store that does not answer is an error.
+pub fn listing(
+    objects: &Objects,
+    repository: &str,
+    names: &[SnapshotId],
+) -> Result<Listing, RepositoryError> {
     let mut listing = Listing::default();
-    for id in names(objects)? {
-        match read(objects, repository, &id) {
-            Ok(document) => listing.snapshots.push(document.summary(&id)),
+    for id in names {
+        match read(objects, repository, id) {
+            Ok(document) => listing.snapshots.push(document.summary(id)),
             // Forgotten between the listing and now.
             Err(RepositoryError::NoSnapshot { .. }) => {}
             Err(RepositoryError::Damaged { object, reason, .. }) => {
-                listing.damaged.push(Finding { object, reason, snapshots: vec![id], paths: Vec::new() });
+                listing.damaged.push(Finding {
+                    object,
+                    reason,
+                    snapshots: vec![id.clone()],
+                    paths: Vec::new(),
+                });
             }
             Err(error) => return Err(error),
         }

@@ -98,7 +98,7 @@ pub fn snapshot(bytes: &[u8]) -> Reading {
     };
     let read = |(objects, id): &(Objects, SnapshotId)| document::read(objects, REPOSITORY, id).ok();
     let Some(place) = stored(bytes) else { return Reading::Refused };
-    let _ = document::listing(&place.0, REPOSITORY);
+    let _ = document::names(&place.0).and_then(|names| document::listing(&place.0, REPOSITORY, &names));
     let Some(document) = read(&place) else { return Reading::Refused };
     let again = objects().ok().and_then(|objects| {
         let (id, _) = document::commit(&objects, &document).ok()?;
@@ -129,7 +129,7 @@ pub fn lease(bytes: &[u8]) -> Reading {
         let lease = lease::newest(&objects).ok().flatten();
         let text = || "w".to_owned();
         let writer = Writer { volume_id: text(), identity: text(), host: text() };
-        let _ = lease::take(&objects, &writer, Timestamp::default());
+        let _ = lease::take(&objects, &writer, 0, Timestamp::default());
         lease
     };
     as_it_is_and_sealed(bytes, read)

@@ -25,16 +25,17 @@ mod segment;
 mod traffic_tests;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::clock::Clock;
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::codec::Codec;
 use crate::repository::packed::descriptor::Descriptor;
+use crate::repository::packed::lease::{Held, Lease};
 use crate::repository::packed::objects::Objects;
 use crate::repository::{
-    Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, Listing, Missing,
-    Presence, Repository, RepositoryError, RestoreReport, RestoreRequest, Writer,
+    Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
+    Missing, Presence, Repository, RepositoryError, RestoreReport, RestoreRequest, Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
@@ -53,26 +54,50 @@ pub struct Packed {
     store: Arc<dyn ObjectStore>,
     options: PackedOptions,
     clock: Arc<dyn Clock>,
+    /// As it was last read. It is written once and never changes, so questions about an object that is there may rest
+    /// on it: `identity`, `summary`, the leases. That something is *not* there may not, nor may long work: `probe`,
+    /// `create`, backups, restores and checks read it again, and "no snapshot" is said only after that.
+    descriptor: Mutex<Option<Descriptor>>,
 }
 
 impl Packed {
     pub fn new(store: Arc<dyn ObjectStore>, options: PackedOptions, clock: Arc<dyn Clock>) -> Self {
-        Self { store, options, clock }
+        Self { store, options, clock, descriptor: Mutex::default() }
+    }
+
+    /// For small questions about objects that are known by name: asks nobody whether the repository is still there.
+    fn opened(&self) -> Result<(Descriptor, Objects), RepositoryError> {
+        let known = self.descriptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(descriptor) => Ok(self.objects_of(descriptor)),
+            None => self.open(),
+        }
     }
 
     fn open(&self) -> Result<(Descriptor, Objects), RepositoryError> {
+        let found = self.look();
+        let mut known = self.descriptor.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = found.as_ref().ok().cloned();
+        drop(known);
+        Ok(self.objects_of(found?))
+    }
+
+    fn look(&self) -> Result<Descriptor, RepositoryError> {
         let container = self.store.container();
         let absent = |missing| RepositoryError::Absent(Absent { location: self.store.location(), missing });
         if self.store.presence()? == store::Presence::Absent {
             return Err(absent(Missing::Container(container)));
         }
-        let descriptor = match descriptor::read(&self.store)? {
-            Some(descriptor) => descriptor,
+        match descriptor::read(&self.store)? {
+            Some(descriptor) => Ok(descriptor),
             None => {
                 let damaged = self.without_descriptor()?;
-                return Err(damaged.unwrap_or_else(|| absent(Missing::Repository(container))));
+                Err(damaged.unwrap_or_else(|| absent(Missing::Repository(container))))
             }
-        };
+        }
+    }
+
+    fn objects_of(&self, descriptor: Descriptor) -> (Descriptor, Objects) {
         let codec = descriptor.codec;
         if codec != self.options.codec {
             tracing::debug!(codec = codec.name(), "the repository keeps the codec it was made with");
@@ -83,7 +108,7 @@ impl Packed {
             codec,
             level: level.unwrap_or_else(|| codec.default_level()),
         };
-        Ok((descriptor, objects))
+        (descriptor, objects)
     }
 }
 
@@ -124,6 +149,7 @@ impl Repository for Packed {
 
     fn create(&self, identity: &str) -> Result<(), RepositoryError> {
         self.store.create()?;
+        *self.descriptor.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let descriptor = match (descriptor::read(&self.store)?, self.without_descriptor()?) {
             (Some(descriptor), _) => descriptor,
             (None, Some(damaged)) => return Err(damaged),
@@ -140,27 +166,48 @@ impl Repository for Packed {
     }
 
     fn identity(&self) -> Result<String, RepositoryError> {
-        Ok(self.open()?.0.identity)
+        Ok(self.opened()?.0.identity)
     }
 
     fn snapshots(&self) -> Result<Listing, RepositoryError> {
-        let (descriptor, objects) = self.open()?;
-        document::listing(&objects, &descriptor.id)
+        let names = self.names()?;
+        let (descriptor, objects) = self.opened()?;
+        document::listing(&objects, &descriptor.id, &names)
     }
 
-    fn newest(&self) -> Result<Option<SnapshotId>, RepositoryError> {
-        let (_, objects) = self.open()?;
-        Ok(document::names(&objects)?.pop())
+    fn names(&self) -> Result<Vec<SnapshotId>, RepositoryError> {
+        let known = self.descriptor.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !known && self.store.presence()? == store::Presence::Absent {
+            let missing = Missing::Container(self.store.container());
+            return Err(RepositoryError::Absent(Absent { location: self.location(), missing }));
+        }
+        let objects = Objects { store: self.store.clone(), codec: Codec::None, level: 0 };
+        let names = document::names(&objects)?;
+        if names.is_empty() {
+            // Somebody may have emptied the place, or put another disk there.
+            self.open()?;
+        }
+        Ok(names)
     }
 
     fn summary(&self, id: &SnapshotId) -> Result<Summary, RepositoryError> {
-        let (descriptor, objects) = self.open()?;
+        let (descriptor, objects) = self.opened()?;
         Ok(document::read(&objects, &descriptor.id, id)?.summary(id))
     }
 
     fn take_over(&self, writer: &Writer) -> Result<Epoch, RepositoryError> {
-        let (_, objects) = self.open()?;
-        lease::take(&objects, writer, self.clock.now())
+        let (_, objects) = self.opened()?;
+        Ok(lease::take(&objects, writer, 0, self.clock.now())?.epoch)
+    }
+
+    fn refresh(&self, writer: &Writer, epoch: Epoch) -> Result<(), RepositoryError> {
+        let (_, objects) = self.opened()?;
+        lease::refresh(&objects, &Held::by(writer, epoch), self.clock.now())
+    }
+
+    fn lease(&self) -> Result<Option<LeaseInfo>, RepositoryError> {
+        let (_, objects) = self.opened()?;
+        Ok(lease::newest(&objects)?.map(Lease::info))
     }
 
     fn backup(&self, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
@@ -172,7 +219,7 @@ impl Repository for Packed {
         id: &SnapshotId,
         visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), RepositoryError> {
-        let (descriptor, objects) = self.open()?;
+        let (descriptor, objects) = self.opened()?;
         let document = document::read(&objects, &descriptor.id, id)?;
         for reference in &document.segments {
             let segment = parent::load(&objects, &Cache::default(), reference)?;

@@ -6,6 +6,7 @@ mod job;
 mod links;
 mod merge;
 mod pipeline;
+mod refresh;
 mod settle;
 mod stored;
 mod upload;
@@ -23,12 +24,13 @@ use crate::repository::packed::Packed;
 use crate::repository::packed::backup::job::{Shared, work};
 use crate::repository::packed::backup::merge::merge;
 use crate::repository::packed::backup::pipeline::Pipeline;
+use crate::repository::packed::backup::refresh::Refresher;
 use crate::repository::packed::backup::stored::StoredObjects;
 use crate::repository::packed::backup::upload::{Packer, Shares, Upload, upload};
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document::{self, Document};
 use crate::repository::packed::known::Known;
-use crate::repository::packed::lease;
+use crate::repository::packed::lease::{self, Held};
 use crate::repository::packed::manifest::{ManifestWriter, StoreSegment};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::ParentReader;
@@ -79,11 +81,11 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
             expected: request.writer.identity.clone(),
         });
     }
-    let epoch = match request.dry_run {
-        true => 0,
+    let mut held = match request.dry_run {
+        true => None,
         false => {
             let now = request.clock.now();
-            lease::join_or_take(&objects, request.writer, request.epoch, request.take_over, now)?
+            Some(lease::join_or_take(&objects, request.writer, request.epoch, request.take_over, now)?)
         }
     };
     let cache = Cache::open(Some(request.cache), &descriptor.id);
@@ -91,6 +93,15 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     let parent = newest_readable(&objects, &descriptor.id, &names)?;
     let parent_summary = parent.as_ref().map(|(id, document)| document.summary(id));
     let parent_id = parent_summary.as_ref().map(|summary| summary.id.clone());
+    if let (Some(present), Some((_, document))) = (&mut held, &parent)
+        && document.epoch > present.epoch
+    {
+        // Somebody took over and committed since: no need to read the volume for nothing.
+        lease::recheck(&objects, present)?;
+        // Nobody did: leases were removed by hand. Numbers must go on rising, or what is stored now would pass for
+        // the work of a writer that was cut off.
+        *present = lease::take(&objects, request.writer, document.epoch, request.clock.now())?;
+    }
     let parent_segments =
         parent.as_ref().map(|(_, document)| document.segments.as_slice()).unwrap_or_default();
     let stored = StoredObjects::list(&objects, request.workers.connections)?;
@@ -114,10 +125,19 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         files_read: AtomicU64::new(0),
         bytes_read: AtomicU64::new(0),
     };
-    let made = walk_and_store(request, &shared, &cache, parent_segments, &stored, &mut problems)?;
+    let refresher = held.as_ref().map(|held| Refresher::new(&objects, held, request.clock));
+    let made = walk_and_store(
+        request,
+        &shared,
+        &cache,
+        parent_segments,
+        &stored,
+        refresher.as_ref(),
+        &mut problems,
+    )?;
     let mut report = BackupReport {
         snapshot: None,
-        epoch,
+        epoch: held.as_ref().map_or(0, |held| held.epoch),
         totals: made.totals,
         files_read: made.files_read,
         bytes_read: made.bytes_read,
@@ -127,13 +147,15 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         problem_count: problems.count,
     };
     (request.guard)(&made.totals, parent_summary.as_ref()).map_err(RepositoryError::Refused)?;
-    if request.dry_run {
-        return Ok(report);
-    }
+    let Some(held) = held else { return Ok(report) };
+    // Everything the snapshot refers to is durable by now. A writer that was cut off stops here.
+    lease::recheck(&objects, &held)?;
+    // Listed once more: whatever came meanwhile, by whomever, the new one is to be the newest.
+    let names = document::names(&objects)?;
     let document = Document {
         format: document::THIS_FORMAT,
         repository: descriptor.id,
-        epoch,
+        epoch: held.epoch,
         time: later_than(names.last(), request.clock.now()),
         volume_id: request.writer.volume_id.clone(),
         identity: request.writer.identity.clone(),
@@ -149,9 +171,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         problem_count: report.problem_count,
         segments: made.segments,
     };
-    // Everything the snapshot refers to is durable by now. A writer that was cut off stops here.
-    lease::recheck(&objects, epoch)?;
-    let (id, bytes) = document::commit(&objects, &document)?;
+    let (id, bytes) = commit(&objects, &held, &document)?;
     report.stored_bytes += bytes;
     report.snapshot = Some(document.summary(&id));
     cache.keep_only(&document.segments);
@@ -160,6 +180,25 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         tracing::warn!(%error, "left-over temporary files stay in the repository");
     }
     Ok(report)
+}
+
+/// Writes the snapshot and looks once more: a successor that took over since the last look may have chosen what to
+/// restore without seeing it. Nobody has been told of it yet, so it can be taken back. `lease` has the reasoning.
+fn commit(objects: &Objects, held: &Held, document: &Document) -> Result<(SnapshotId, u64), RepositoryError> {
+    let (id, bytes) = document::commit(objects, document)?;
+    let Err(error) = lease::recheck(objects, held) else { return Ok((id, bytes)) };
+    let RepositoryError::Fenced { location, epoch, .. } = &error else {
+        // It is stored, and whether it will count is not known: neither "done" nor "not done" would be true.
+        tracing::error!(%error, snapshot = %id, "stored, but whether somebody took over meanwhile cannot be told");
+        return Err(error);
+    };
+    match document::withdraw(objects, &id) {
+        Ok(()) => Err(error),
+        Err(source) => {
+            let (location, epoch) = (location.clone(), *epoch);
+            Err(RepositoryError::NotWithdrawn { location, id, epoch, source: Box::new(source) })
+        }
+    }
 }
 
 /// The newest snapshot that can be read. A damaged one must not stop all backups after it.
@@ -195,10 +234,11 @@ fn walk_and_store(
     cache: &Cache,
     parent: &[SegmentRef],
     stored: &StoredObjects,
+    refresher: Option<&Refresher<'_>>,
     problems: &mut Problems,
 ) -> Result<Made, RepositoryError> {
     let threads = request.workers.threads.max(1);
-    let store = !request.dry_run;
+    let store = refresher.is_some();
     let failure = Mutex::new(None);
     let (job_sender, jobs) = bounded(threads);
     let shares = Shares::of(request.workers.memory, request.workers.connections);
@@ -212,7 +252,7 @@ fn walk_and_store(
         for _ in 0..shares.uploaders {
             let queue = queue.clone();
             let failure = &failure;
-            scope.spawn(move || upload(shared.objects, cache, store, &queue, failure));
+            scope.spawn(move || upload(shared.objects, cache, refresher, &queue, failure));
         }
         // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
         drop((jobs, queue));

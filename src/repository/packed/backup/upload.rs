@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
 use crate::repository::packed::backup::job::NewFrame;
+use crate::repository::packed::backup::refresh::Refresher;
 use crate::repository::packed::cache::{Cache, UploadedFrame, UploadedPack};
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME};
 use crate::repository::packed::keys;
@@ -117,11 +118,12 @@ impl<'a> Packer<'a> {
     }
 }
 
-/// Uploads until there is nothing more or something failed; the first failure is kept in `failure`.
+/// Uploads until there is nothing more or something failed; the first failure is kept in `failure`. Without a
+/// lease to refresh it is a dry run, and nothing is uploaded.
 pub fn upload(
     objects: &Objects,
     cache: &Cache,
-    store: bool,
+    refresher: Option<&Refresher<'_>>,
     uploads: &Receiver<Upload>,
     failure: &Mutex<Option<RepositoryError>>,
 ) {
@@ -130,13 +132,11 @@ pub fn upload(
         if failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }
-        if !store {
-            continue;
-        }
-        let done = match upload {
+        let Some(refresher) = refresher else { continue };
+        let done = refresher.refresh_if_due().and_then(|()| match upload {
             Upload::Pack { pack, files } => upload_pack(objects, cache, &pack, files),
             Upload::Segment { id, stored } => objects.put_segment(&id, &stored),
-        };
+        });
         if let Err(error) = done {
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             return;
