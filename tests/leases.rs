@@ -304,9 +304,8 @@ fn init_chooses_again_when_its_choice_is_withdrawn() {
         archive: None,
         dry_run: false,
     };
-    let key = Key::new(format!("snapshots/{}.json", withdrawn.id)).unwrap();
+    let to_go = Key::new(format!("snapshots/{}.json", withdrawn.id)).unwrap();
     let (gone, reads) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (server, to_go) = (server.clone(), key.clone());
     pod.store.before_each(move |operation, asked| {
         // Read when it was chosen; gone when it is to be restored.
         if operation == Operation::Get
