@@ -86,6 +86,8 @@ struct State {
     rules: Vec<Rule>,
     seen: Vec<Seen>,
     connections: Vec<TcpStream>,
+    /// Bytes of content that went to the server.
+    uploaded: u64,
     /// Goes up whenever the trouble is over, and wakes those that keep silent.
     healed: u64,
     closed: bool,
@@ -151,8 +153,18 @@ impl Proxy {
         self.shared.state().seen.clone()
     }
 
+    /// Counts from nothing again.
     pub fn forget_seen(&self) {
-        self.shared.change(|state| state.seen.clear());
+        self.shared.change(|state| {
+            state.seen.clear();
+            state.uploaded = 0;
+        });
+    }
+
+    /// Waits until so many bytes of content went to the server.
+    #[track_caller]
+    pub fn await_upload(&self, bytes: u64) {
+        self.shared.wait(&format!("{bytes} bytes"), |state| state.uploaded >= bytes);
     }
 
     /// How many requests of a method came in whose path and query contain `path`.
@@ -195,6 +207,7 @@ impl Seen {
 impl State {
     fn close(&mut self) {
         self.closed = true;
+        self.rules.clear();
         self.healed += 1;
         for connection in self.connections.drain(..) {
             let _gone_already = connection.shutdown(Shutdown::Both);
@@ -278,7 +291,7 @@ impl Shared {
             };
             self.changed.notify_all();
             let waits_for_consent = request.has("expect", "100-continue");
-            let mut ask = self.pass(trouble.as_ref());
+            let mut ask = Pass { count: Some(self), ..self.pass(trouble.as_ref()) };
             match &trouble {
                 Some(Trouble::Answer(status, code)) => {
                     if !waits_for_consent {
@@ -408,11 +421,13 @@ pub struct Pass<'a> {
     flip: Option<u64>,
     passed: u64,
     slow: Option<(&'a Shared, u64)>,
+    /// Told what goes to the server.
+    count: Option<&'a Shared>,
 }
 
 impl Default for Pass<'_> {
     fn default() -> Self {
-        Self { left: u64::MAX, flip: None, passed: 0, slow: None }
+        Self { left: u64::MAX, flip: None, passed: 0, slow: None, count: None }
     }
 }
 
@@ -429,6 +444,9 @@ impl Pass<'_> {
             let allowed = piece.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
             to.write_all(&piece[..allowed])?;
             self.left -= allowed as u64;
+            if let Some(shared) = self.count {
+                shared.change(|state| state.uploaded += allowed as u64);
+            }
             if allowed < piece.len() {
                 to.flush()?;
                 return Err(io::ErrorKind::ConnectionAborted.into());
