@@ -9,8 +9,10 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
+use support::proxy::{Proxy, Rule, Trouble};
 use support::{Lab, Layout, copy, differences, is_root, listing, odd_tree, run, run_until, same, shell};
 
 #[test]
@@ -120,4 +122,51 @@ fn mounts_of_a_test_are_its_own() {
         lab.inside_mounts("mount -t tmpfs none \"$VOLUME\"; touch \"$VOLUME/x\"; ls \"$VOLUME\"", &[]);
     assert_eq!(outcome.expect_code(0).stdout, "x\n");
     assert_eq!(fs::read_dir(lab.volume()).unwrap().count(), 0);
+}
+
+/// Each time two requests over one connection, of which the first has the trouble.
+#[test]
+fn the_proxy_makes_the_trouble_it_is_told_to_make() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::to(&format!("http://{}", server.local_addr().unwrap()));
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let stream = stream.unwrap();
+            std::thread::spawn(move || answer_always(stream));
+        }
+    });
+    let get = |path: &str| {
+        let url = format!("{}{path}", proxy.endpoint());
+        let curl = ["--noproxy", "*", "-s", "--max-time", "10", "-w", " %{http_code}", &url, &url];
+        let outcome = run(Command::new("curl").args(curl));
+        (outcome.code, outcome.stdout)
+    };
+    assert_eq!(get("/a"), (0, "abcdef 200abcdef 200".to_owned()));
+    assert_eq!((proxy.count("GET", "/a"), proxy.count("PUT", "/a"), proxy.count("", "/b")), (2, 0, 0));
+    for (trouble, first) in [
+        (Trouble::Answer(503, "SlowDown"), "</Error> 503"),
+        (Trouble::Flip(7), "a\"cdef 200"),
+        (Trouble::Halve, "abc 200"),
+        (Trouble::CutAnswer(2), "ab 200"),
+        (Trouble::LoseAnswer, " 000"),
+    ] {
+        proxy.add(Rule::on("GET", "/a", trouble.clone()).once());
+        let (_, printed) = get("/a");
+        assert!(printed.contains(first) && printed.ends_with("abcdef 200"), "{trouble:?}: {printed}");
+        assert_eq!(get("/b").1, "abcdef 200abcdef 200");
+    }
+    proxy.close();
+    assert_eq!(get("/a"), (7, " 000 000".to_owned()));
+    proxy.open();
+    assert_eq!(get("/a").0, 0);
+}
+
+fn answer_always(stream: std::net::TcpStream) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut stream = stream;
+    while let Some(Ok(line)) = lines.next() {
+        if line.is_empty() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef").unwrap();
+        }
+    }
 }
