@@ -13,6 +13,9 @@ use crate::repository::packed::restore::write::{Job, Prepared, Shared};
 /// One request, except where one frame is longer.
 const LONGEST_RANGE: u64 = 8 << 20;
 const SHORTEST_RANGE: u64 = 1 << 20;
+/// Where memory is tight larger requests are better than more of them: as many bytes are under way, and few
+/// frames are longer than a buffer, which costs memory beyond the budget.
+const ENOUGH_AT_ONCE: usize = 8;
 
 /// How the memory is used for requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +25,18 @@ pub struct Shares {
     pub budget: u64,
     /// Bytes of one request.
     pub longest: u64,
+    /// Requests at once.
+    pub fetchers: usize,
 }
 
 impl Shares {
-    /// All connections are to be busy at once: on a store with latency nothing else is fast.
+    /// Many requests are to be under way at once: on a store with latency nothing else is fast.
     pub fn of(memory: u64, connections: usize) -> Self {
         let budget = memory / 2;
-        let longest = (budget / connections.max(1) as u64).clamp(SHORTEST_RANGE, LONGEST_RANGE);
-        Self { budget, longest }
+        let at_once = connections.clamp(1, ENOUGH_AT_ONCE) as u64;
+        let longest = (budget / at_once).clamp(SHORTEST_RANGE, LONGEST_RANGE);
+        let buffers = usize::try_from(budget / longest).unwrap_or(usize::MAX);
+        Self { budget, longest, fetchers: buffers.min(connections).max(1) }
     }
 }
 
@@ -91,11 +98,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_connections_are_busy_within_the_memory() {
+    fn many_requests_are_under_way_within_the_memory() {
         let mib = 1 << 20;
-        assert_eq!(Shares::of(64 * mib, 16), Shares { budget: 32 * mib, longest: 2 * mib });
-        assert_eq!(Shares::of(64 * mib, 1), Shares { budget: 32 * mib, longest: 8 * mib });
-        assert_eq!(Shares::of(16 * mib, 256), Shares { budget: 8 * mib, longest: mib });
-        assert_eq!(Shares::of(0, 0), Shares { budget: 0, longest: mib });
+        let of = |memory, connections| {
+            let Shares { budget, longest, fetchers } = Shares::of(memory * mib, connections);
+            (budget / mib, longest / mib, fetchers)
+        };
+        assert_eq!(of(64, 16), (32, 4, 8));
+        assert_eq!(of(64, 4), (32, 8, 4));
+        assert_eq!(of(64, 1), (32, 8, 1));
+        assert_eq!(of(256, 16), (128, 8, 16));
+        assert_eq!(of(16, 256), (8, 1, 8));
+        assert_eq!(of(0, 0), (0, 1, 1));
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn run(
         failure: Mutex::new(None),
     };
     let writers = request.workers.threads.max(2);
-    let fetchers = request.workers.connections.max(1);
+    let fetchers = shares.fetchers;
     let outcome: Result<(RestoreReport, Vec<Entry>), RepositoryError> = thread::scope(|scope| {
         let shared = &shared;
         // Both queues are short beside the budget: they only bound the number of very small ranges.
