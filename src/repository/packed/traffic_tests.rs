@@ -221,13 +221,14 @@ fn a_backup_ends_with_the_failure_of_any_upload() {
 #[test]
 fn packs_of_an_interrupted_backup_are_found_without_asking_for_each() {
     let lab = Lab::with_data();
-    lab.store.inject(Rule::new(Operation::Put, "segments/*", Fault::Fail(Failure::Denied)));
+    // Everything is uploaded by then. When a segment fails, a pack may be let go before its upload begins.
+    lab.store.inject(Rule::new(Operation::PutIfAbsent, "snapshots/*", Fault::Fail(Failure::Denied)));
     lab.backup(32, 16).unwrap_err();
     lab.store.reset_counts();
     let report = lab.backup(32, 16).unwrap();
     assert_eq!(report.added_bytes, 0, "{report:?}");
     let counts = lab.store.counts();
-    assert_eq!((counts.of(Operation::Size), counts.of(Operation::Put)), (0, 1), "{counts:?}");
+    assert_eq!((counts.of(Operation::Size), counts.of(Operation::Put)), (0, 0), "{counts:?}");
 }
 
 #[test]
