@@ -42,7 +42,7 @@ fn volkeep(words: &[&str], variables: &[(&str, &str)]) -> Outcome {
 #[test]
 fn every_help_ends_in_the_exit_codes() {
     let mut pages: Vec<Vec<&str>> = COMMANDS.iter().map(|command| vec![*command]).collect();
-    pages.extend([vec![], vec!["config", "show"], vec!["repository", "init"]]);
+    pages.extend([vec![], vec!["config", "show"], vec!["repository", "init"], vec!["repository", "copy"]]);
     for mut page in pages {
         page.push("--help");
         let outcome = volkeep(&page, &[]);

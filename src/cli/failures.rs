@@ -23,7 +23,10 @@ fn exit(error: &OpsError) -> Exit {
     match error {
         OpsError::Volume(error) => volume(error),
         OpsError::Repository(error) => repository(error),
-        OpsError::Pick { .. } | OpsError::RepositoryAbsent { .. } => Exit::NoSnapshot,
+        OpsError::Pick { .. }
+        | OpsError::RepositoryAbsent { .. }
+        | OpsError::SourceAbsent(_)
+        | OpsError::TargetAbsent(_) => Exit::NoSnapshot,
         OpsError::NoRepository => Exit::Configuration,
         OpsError::Mismatch { .. } => Exit::Identity,
         OpsError::InUse { .. } => Exit::InUse,
@@ -87,6 +90,8 @@ fn store(error: &StoreError) -> Exit {
 fn hint(error: &OpsError) -> Option<String> {
     let text = match error {
         OpsError::RepositoryAbsent { places } => return places.first().map(hints::absent),
+        OpsError::SourceAbsent(_) => "is the address right, and its disk mounted?",
+        OpsError::TargetAbsent(_) => "if the address is right, `--create` makes the repository",
         OpsError::Pick { .. } => "`volkeep snapshots` lists what is there",
         OpsError::Mismatch { .. } => {
             "is the right volume mounted? volume.identity says which application's data is expected"

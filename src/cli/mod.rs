@@ -20,6 +20,7 @@ pub mod man;
 pub mod progress;
 pub mod render;
 pub mod repository;
+pub mod repository_copy;
 pub mod restore;
 pub mod scope;
 pub mod signals;
@@ -74,7 +75,11 @@ enum Command {
 impl Command {
     /// Those that look at the wish to end; all others are ended by the signal itself, having begun nothing.
     fn ends_in_order(&self) -> bool {
-        matches!(self, Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Check(_) | Self::Wait(_))
+        match self {
+            Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Check(_) | Self::Wait(_) => true,
+            Self::Repository(arguments) => arguments.ends_in_order(),
+            _ => false,
+        }
     }
 }
 

@@ -35,6 +35,16 @@ impl Config {
         self.repositories.iter().map(|repository| self.one_repository(repository)).collect()
     }
 
+    /// For an address somebody typed: as it is configured, if it is, else with the defaults.
+    pub fn repository_at(&self, url: &RepositoryUrl) -> RepositoryOptions {
+        match self.repositories.iter().find(|repository| repository.url.is_same_place(url)) {
+            Some(repository) => self.one_repository(repository),
+            None => {
+                self.one_repository(&RepositoryConfig { url: url.clone(), ..RepositoryConfig::default() })
+            }
+        }
+    }
+
     fn one_repository(&self, repository: &RepositoryConfig) -> RepositoryOptions {
         let codec = match repository.compression {
             Compression::Zstd => Codec::Zstd,

@@ -254,6 +254,7 @@ mod tests {
             identity: "i".into(),
             host: "h".into(),
             parent: None,
+            copied_from: None,
             entries: files,
             files,
             bytes,

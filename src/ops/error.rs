@@ -26,6 +26,10 @@ pub enum OpsError {
     /// Maybe the address is mistyped, maybe this is the first boot: only a person knows.
     #[error("{}", joined(places))]
     RepositoryAbsent { places: Vec<Absent> },
+    #[error("nothing to copy from: {0}")]
+    SourceAbsent(Absent),
+    #[error("nowhere to copy to: {0}")]
+    TargetAbsent(Absent),
     #[error("the volume belongs to `{found}`, not to `{expected}`")]
     Mismatch { found: String, expected: String },
     #[error("the volume is in use by {holder}")]

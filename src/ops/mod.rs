@@ -5,6 +5,7 @@ pub mod backup;
 pub mod bring;
 pub mod check;
 pub mod compare;
+pub mod copy;
 pub mod error;
 pub mod export;
 pub mod health;

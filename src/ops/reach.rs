@@ -150,17 +150,19 @@ fn pick_among(
 
 /// A writer that was cut off and died in the instant of its commit leaves a snapshot that nobody was told of. If
 /// its clock was ahead, the name sorts behind those of its successor. It gives itself away by a lower epoch than
-/// the one before it has. Whoever names the one before as his parent has seen it, and follows it rightly.
+/// the one before it has. Whoever names the one before as his parent has seen it, and follows it rightly. Copies
+/// have no epoch to go by: they are as old as they say.
 fn unless_cut_off<'a>(
     repository: &dyn Repository,
     mut newest: Summary,
     older: impl Iterator<Item = &'a SnapshotId>,
 ) -> Result<Summary, OpsError> {
     for id in older {
-        if newest.parent.as_ref() == Some(id) {
+        if newest.parent.as_ref() == Some(id) || newest.copied_from.is_some() {
             break;
         }
         match repository.summary(id) {
+            Ok(before) if before.copied_from.is_some() => {}
             Ok(before) if before.epoch > newest.epoch => {
                 tracing::warn!(snapshot = %newest.id, "passed over: its writer had been succeeded by then");
                 newest = before;
@@ -310,12 +312,13 @@ pub fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option
 }
 
 /// Pure: whether `newest` was made elsewhere after this volume last knew what there is. Leases tell without any
-/// clock; times are asked only where the volume never had a lease.
+/// clock; times are asked only where the volume never had a lease, and of copies: those were made under a lease of
+/// another repository, or under none that this volume could have known.
 pub fn is_newer(newest: &Summary, repository: &str, marker: &Marker) -> bool {
     if marker.knows(&newest.id.0) || newest.volume_id == marker.volume_id {
         return false;
     }
-    match marker.epoch_in(repository) {
+    match marker.epoch_in(repository).filter(|_| newest.copied_from.is_none()) {
         Some(epoch) => newest.epoch > epoch,
         None => newest.time > marker.knew_at(),
     }

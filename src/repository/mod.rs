@@ -1,6 +1,7 @@
 //! The snapshot seam: what every kind of repository does, whatever it keeps its bytes in. Must not know
 //! volumes, markers or configuration; what it needs of them arrives in requests.
 
+pub mod copy;
 pub mod error;
 pub mod open;
 pub mod packed;
@@ -10,8 +11,9 @@ use std::fmt::{self, Debug};
 use std::io::Read;
 use std::ops::ControlFlow;
 
+pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, PlannedCopy, Route};
 pub use error::RepositoryError;
-pub use open::{Location, RepositoryOptions, open};
+pub use open::{Location, RepositoryOptions, open, route};
 pub use request::{
     BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,
     Totals, Workers, Writer,

@@ -9,4 +9,4 @@ pub mod summary;
 
 pub use entry::{Attribute, Entry, Extent, Hole, Kind};
 pub use path::{PathError, RelativePath};
-pub use summary::{SnapshotId, Summary};
+pub use summary::{CopiedFrom, SnapshotId, Summary};

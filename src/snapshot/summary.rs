@@ -12,6 +12,15 @@ use crate::base::timestamp::{self, Timestamp};
 #[serde(transparent)]
 pub struct SnapshotId(pub String);
 
+/// Where a snapshot was first made: kept by every copy, and by copies of copies, so that each repository knows
+/// what it has already.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CopiedFrom {
+    /// The id of the repository.
+    pub repository: String,
+    pub snapshot: SnapshotId,
+}
+
 /// The totals count what a restore makes: `bytes` are those of file contents, holes included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -19,13 +28,16 @@ pub struct Summary {
     #[serde(with = "timestamp::rfc3339")]
     pub time: Timestamp,
     pub volume_id: String,
-    /// Under which lease it was written: the larger, the later, whatever the clocks say.
+    /// Under which lease it was written: the larger, the later, whatever the clocks say. 0 for a copy: no lease of
+    /// this repository says when it was made.
     #[serde(default)]
     pub epoch: u64,
     pub identity: String,
     pub host: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SnapshotId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<CopiedFrom>,
     pub entries: u64,
     pub files: u64,
     pub bytes: u64,

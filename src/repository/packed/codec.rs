@@ -62,7 +62,12 @@ impl Codec {
             Self::Gzip => {
                 let level = u32::try_from(level).unwrap_or(1);
                 let packed = gzip(plain, level)?;
-                if packed.len() < plain.len() { Ok(packed) } else { gzip(plain, 0) }
+                if packed.len() < plain.len() {
+                    return Ok(packed);
+                }
+                // Two results at once would be held for nothing.
+                drop(packed);
+                gzip(plain, 0)
             }
         }
     }

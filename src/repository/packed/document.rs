@@ -9,7 +9,7 @@ use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::SegmentRef;
 use crate::repository::{Epoch, Finding, Listing, RepositoryError};
-use crate::snapshot::{SnapshotId, Summary};
+use crate::snapshot::{CopiedFrom, SnapshotId, Summary};
 use crate::store::{Put, StoreError};
 
 const FORMAT: u64 = 1;
@@ -27,6 +27,8 @@ pub struct Document {
     pub host: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<SnapshotId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<CopiedFrom>,
     pub entries: u64,
     pub files: u64,
     pub bytes: u64,
@@ -41,6 +43,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// Where the snapshot `id` that this document is was first made.
+    pub fn origin(&self, id: &SnapshotId) -> CopiedFrom {
+        let here = || CopiedFrom { repository: self.repository.clone(), snapshot: id.clone() };
+        self.copied_from.clone().unwrap_or_else(here)
+    }
+
     pub fn summary(&self, id: &SnapshotId) -> Summary {
         Summary {
             id: id.clone(),
@@ -50,6 +58,7 @@ impl Document {
             identity: self.identity.clone(),
             host: self.host.clone(),
             parent: self.parent.clone(),
+            copied_from: self.copied_from.clone(),
             entries: self.entries,
             files: self.files,
             bytes: self.bytes,

@@ -73,7 +73,7 @@ impl Held {
         Self { epoch, volume_id: writer.volume_id.clone(), claim: String::new() }
     }
 
-    fn of(lease: &Lease) -> Self {
+    pub fn of(lease: &Lease) -> Self {
         Self { epoch: lease.epoch, volume_id: lease.volume_id.clone(), claim: lease.claim.clone() }
     }
 
@@ -260,7 +260,7 @@ pub fn refresh_if_possible(objects: &Objects, held: &Held, now: Timestamp) -> Re
     }
 }
 
-fn fenced(objects: &Objects, lease: &Lease) -> RepositoryError {
+pub fn fenced(objects: &Objects, lease: &Lease) -> RepositoryError {
     RepositoryError::Fenced {
         location: objects.location(),
         by: format!("volume {} on {}", lease.volume_id, lease.host),

@@ -7,6 +7,7 @@ pub mod fuzzing;
 mod backup;
 mod cache;
 mod check;
+mod copy;
 mod descriptor;
 mod document;
 mod frame;
@@ -40,6 +41,8 @@ use crate::repository::{
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
 use crate::store::{self, ObjectStore};
+
+pub use copy::PackedRoute;
 
 /// How a new repository is made and how objects are written to one that exists.
 #[derive(Clone, Copy, Debug, Default)]

@@ -43,25 +43,8 @@ const FRAME_ROW: usize = 110;
 impl Segment {
     /// Each entry is let go as soon as it is written, so that memory never holds all of them twice.
     pub fn into_lines(self) -> serde_json::Result<Vec<u8>> {
-        let mut packs: Vec<PackId> = Vec::new();
-        let mut rows = Vec::with_capacity(self.frames.len());
-        for frame in &self.frames {
-            // Neighbouring frames mostly share their pack, and a segment has few packs: a search from the back.
-            let at = packs.iter().rposition(|pack| *pack == frame.pack).unwrap_or_else(|| {
-                packs.push(frame.pack);
-                packs.len() - 1
-            });
-            rows.push((
-                u32::try_from(at).unwrap_or(u32::MAX),
-                frame.offset,
-                frame.stored,
-                frame.plain,
-                frame.hash,
-            ));
-        }
-        let mut lines = Vec::with_capacity(self.entries.len() * LINE + rows.len() * FRAME_ROW);
-        serde_json::to_writer(&mut lines, &Header { segment: SEGMENT_FORMAT, packs, frames: rows })?;
-        lines.push(b'\n');
+        let mut lines = Vec::with_capacity(self.entries.len() * LINE + self.frames.len() * FRAME_ROW);
+        write_header(&self.frames, &mut lines)?;
         for entry in self.entries {
             entry.write_line(&mut lines)?;
         }
@@ -72,17 +55,7 @@ impl Segment {
     pub fn from_lines(lines: &[u8]) -> Result<Self, String> {
         let body = lines.strip_suffix(b"\n").ok_or("it is cut")?;
         let mut rows = body.split(|byte| *byte == b'\n');
-        let header = rows.next().unwrap_or_default();
-        let header: Header =
-            serde_json::from_slice(header).map_err(|error| format!("its header: {error}"))?;
-        if header.segment > SEGMENT_FORMAT {
-            return Err(format!(
-                "it is of format {}; this program reads up to {SEGMENT_FORMAT}",
-                header.segment
-            ));
-        }
-        let frames =
-            header.frames.iter().map(|row| frame(&header.packs, *row)).collect::<Result<Vec<_>, _>>()?;
+        let frames = read_header(rows.next().unwrap_or_default())?;
         let mut entries: Vec<Entry> = Vec::with_capacity(lines.len() / 256);
         for row in rows {
             entries.push(serde_json::from_slice(row).map_err(|error| error.to_string())?);
@@ -90,6 +63,23 @@ impl Segment {
         let segment = Self { frames, entries };
         segment.check()?;
         Ok(segment)
+    }
+
+    /// The frames alone, which say what content a segment needs.
+    pub fn frames_of(lines: &[u8]) -> Result<Vec<Frame>, String> {
+        let frames = read_header(lines.split(|byte| *byte == b'\n').next().unwrap_or_default())?;
+        frames.iter().try_for_each(check_frame)?;
+        Ok(frames)
+    }
+
+    /// The same entries over content that lies elsewhere: `frames` are those of `lines`, number by number.
+    pub fn with_frames(lines: &[u8], frames: &[Frame]) -> serde_json::Result<Vec<u8>> {
+        let body = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
+        let body = lines.get(body..).unwrap_or_default();
+        let mut moved = Vec::with_capacity(body.len() + frames.len() * FRAME_ROW);
+        write_header(frames, &mut moved)?;
+        moved.extend_from_slice(body);
+        Ok(moved)
     }
 
     /// What a reader insists on. A writer asks as well, before it stores: a segment that nobody can read would
@@ -109,6 +99,37 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// The first line with its line feed.
+fn write_header(frames: &[Frame], lines: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut packs: Vec<PackId> = Vec::new();
+    let mut rows = Vec::with_capacity(frames.len());
+    for frame in frames {
+        // Neighbouring frames mostly share their pack, and a segment has few packs: a search from the back.
+        let at = packs.iter().rposition(|pack| *pack == frame.pack).unwrap_or_else(|| {
+            packs.push(frame.pack);
+            packs.len() - 1
+        });
+        rows.push((
+            u32::try_from(at).unwrap_or(u32::MAX),
+            frame.offset,
+            frame.stored,
+            frame.plain,
+            frame.hash,
+        ));
+    }
+    serde_json::to_writer(&mut *lines, &Header { segment: SEGMENT_FORMAT, packs, frames: rows })?;
+    lines.push(b'\n');
+    Ok(())
+}
+
+fn read_header(line: &[u8]) -> Result<Vec<Frame>, String> {
+    let header: Header = serde_json::from_slice(line).map_err(|error| format!("its header: {error}"))?;
+    if header.segment > SEGMENT_FORMAT {
+        return Err(format!("it is of format {}; this program reads up to {SEGMENT_FORMAT}", header.segment));
+    }
+    header.frames.iter().map(|row| frame(&header.packs, *row)).collect()
 }
 
 fn frame(packs: &[PackId], row: (u32, u64, u32, u32, Hash)) -> Result<Frame, String> {
@@ -168,6 +189,20 @@ mod tests {
         let lines = segment.clone().into_lines().unwrap();
         assert_eq!(Segment::from_lines(&lines).unwrap(), segment);
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
+    }
+
+    #[test]
+    fn entries_keep_their_lines_when_their_content_moves() {
+        let segment = sample();
+        let lines = segment.clone().into_lines().unwrap();
+        assert_eq!(Segment::frames_of(&lines).unwrap(), segment.frames);
+        let frames: Vec<Frame> = segment
+            .frames
+            .iter()
+            .map(|frame| Frame { pack: PackId::random().unwrap(), offset: 7, ..*frame })
+            .collect();
+        let moved = Segment::with_frames(&lines, &frames).unwrap();
+        assert_eq!(Segment::from_lines(&moved).unwrap(), Segment { frames, entries: segment.entries });
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod pipeline;
 mod refresh;
 mod settle;
 mod stored;
-mod upload;
+pub(super) mod upload;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -161,6 +161,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         identity: request.writer.identity.clone(),
         host: request.writer.host.clone(),
         parent: parent_id,
+        copied_from: None,
         entries: made.totals.entries,
         files: made.totals.files,
         bytes: made.totals.bytes,

@@ -273,7 +273,10 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                         match self.shared.known.find(&frame.hash, frame.plain) {
                             Some(piece) => piece,
                             None => {
-                                let piece = self.packer.add(&frame, Vec::new())?.whole();
+                                let piece = self
+                                    .packer
+                                    .add(&frame.stored, frame.plain, frame.hash, Vec::new())?
+                                    .whole();
                                 self.shared.known.add(frame.hash, piece);
                                 piece
                             }
@@ -300,7 +303,9 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     fn place_bundle(&mut self, bundle: Bundle) -> Result<(), RepositoryError> {
         let placed: Option<Frame> = match &bundle.frame {
             None => None,
-            Some(frame) => Some(self.packer.add(frame, whole_files(&bundle))?),
+            Some(frame) => {
+                Some(self.packer.add(&frame.stored, frame.plain, frame.hash, whole_files(&bundle))?)
+            }
         };
         for (file, outcome) in bundle.files {
             match outcome {

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
-use crate::repository::packed::backup::job::NewFrame;
 use crate::repository::packed::backup::refresh::Refresher;
 use crate::repository::packed::cache::{Cache, UploadedFrame, UploadedPack};
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME};
@@ -83,25 +82,30 @@ impl<'a> Packer<'a> {
         }
     }
 
-    pub fn add(&mut self, frame: &NewFrame, files: Vec<(Hash, u32, u32)>) -> Result<Frame, RepositoryError> {
-        if self.builder.as_ref().is_some_and(|builder| builder.is_full(frame.stored.len(), self.target)) {
+    /// `stored` is the frame with the content of `plain` bytes and that hash, as the codec makes it; `files` are
+    /// the whole small files in it.
+    pub fn add(
+        &mut self,
+        stored: &[u8],
+        plain: u32,
+        hash: Hash,
+        files: Vec<(Hash, u32, u32)>,
+    ) -> Result<Frame, RepositoryError> {
+        if self.builder.as_ref().is_some_and(|builder| builder.is_full(stored.len(), self.target)) {
             self.flush()?;
         }
         let failed = |error: std::io::Error| RepositoryError::Worker(error.to_string());
-        if frame.plain > LONGEST_FRAME {
-            return Err(RepositoryError::Worker(format!(
-                "a frame of {} bytes could not be read back",
-                frame.plain
-            )));
+        if plain > LONGEST_FRAME {
+            return Err(RepositoryError::Worker(format!("a frame of {plain} bytes could not be read back")));
         }
         let builder = match &mut self.builder {
             Some(builder) => builder,
             empty => empty.insert(PackBuilder::new(self.target + TABLE_ROOM).map_err(failed)?),
         };
-        let placed = builder.add(&frame.stored, frame.plain, frame.hash).map_err(failed)?;
+        let placed = builder.add(stored, plain, hash).map_err(failed)?;
         self.files.insert(self.frames, files);
         self.frames += 1;
-        self.added_bytes += u64::from(frame.plain);
+        self.added_bytes += u64::from(plain);
         Ok(placed)
     }
 

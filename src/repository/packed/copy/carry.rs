@@ -1,0 +1,90 @@
+//! What the threads of a copy do: fetch frames of the source, verify each, encode it for the target where the
+//! codecs differ; and upload packs. Knows no order and no manifest.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::repository::RepositoryError;
+use crate::repository::packed::backup::upload::Upload;
+use crate::repository::packed::copy::fetch::{Fetch, Wanted};
+use crate::repository::packed::frame::{Frame, PackId};
+use crate::repository::packed::keys;
+use crate::repository::packed::objects::Objects;
+
+#[derive(Debug)]
+pub struct Job {
+    pub fetch: Fetch,
+    pub reply: Sender<Vec<Carried>>,
+}
+
+/// A frame as the target stores it, or why it cannot be had.
+#[derive(Debug)]
+pub struct Carried {
+    pub wanted: Wanted,
+    pub stored: Result<Bytes, RepositoryError>,
+}
+
+pub fn work(from: &Objects, to: &Objects, jobs: &Receiver<Job>) {
+    for Job { fetch, reply } in jobs {
+        // The receiver is gone only when the run has failed already.
+        drop(reply.send(carry(from, to, &fetch)));
+    }
+}
+
+fn carry(from: &Objects, to: &Objects, fetch: &Fetch) -> Vec<Carried> {
+    let fetched = match from.fetch(fetch.pack, fetch.offset, fetch.length) {
+        Ok(bytes) => Bytes::from(bytes),
+        // A pack that was cut short still has the frames before the cut.
+        Err(error) if error.is_damage() && fetch.frames.len() > 1 => {
+            return fetch.frames.iter().flat_map(|wanted| carry(from, to, &alone(*wanted))).collect();
+        }
+        Err(error) => {
+            let first = fetch.frames.first().copied();
+            return first.map(|wanted| Carried { wanted, stored: Err(error) }).into_iter().collect();
+        }
+    };
+    let carried = |wanted: &Wanted| {
+        let start = usize::try_from(wanted.frame.offset - fetch.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(wanted.frame.stored as usize);
+        let stored = fetched.get(start..end).unwrap_or_default();
+        let stored =
+            from.decode_frame(&wanted.frame, stored).and_then(|plain| match from.codec == to.codec {
+                true => Ok(fetched.slice_ref(stored)),
+                // An encoder's buffer may have room for twice as much, which would wait in the queue as well.
+                false => Ok(to.encode(&plain)?.into_boxed_slice().into()),
+            });
+        Carried { wanted: *wanted, stored }
+    };
+    fetch.frames.iter().map(carried).collect()
+}
+
+fn alone(wanted: Wanted) -> Fetch {
+    let Frame { pack, offset, stored, .. } = wanted.frame;
+    Fetch { pack, offset, length: u64::from(stored), frames: vec![wanted], cost: 0 }
+}
+
+/// A pack that is safe in the target: name, size, frames.
+pub type SafePack = (PackId, u64, Vec<Frame>);
+
+/// Uploads until there is nothing more or something failed; the first failure is kept in `failure`.
+pub fn upload(
+    objects: &Objects,
+    uploads: &Receiver<Upload>,
+    safe: &Mutex<Vec<SafePack>>,
+    failure: &Mutex<Option<RepositoryError>>,
+) {
+    for upload in uploads {
+        // Segments are written by the run itself.
+        let Upload::Pack { pack, .. } = upload else { continue };
+        let put = keys::pack(pack.id).and_then(|key| objects.store.put(&key, &pack.bytes));
+        if let Err(error) = put {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.into());
+            // Dropping the receiver is what stops the run.
+            return;
+        }
+        let size = pack.bytes.len() as u64;
+        safe.lock().unwrap_or_else(PoisonError::into_inner).push((pack.id, size, pack.frames));
+    }
+}
