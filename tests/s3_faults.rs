@@ -149,7 +149,7 @@ fn lies_are_noticed() {
     // Half a listing is no listing.
     lab.wipe();
     proxy.add(Rule::on("GET", "list-type=2", Trouble::Halve));
-    assert_ne!(lab.run(&["init"]).code, 0);
+    lab.exits(13, &["init"]);
     nothing_went_live(&lab, "half a listing");
     proxy.heal();
     ends_right(&lab, "half a listing");

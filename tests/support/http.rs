@@ -55,15 +55,14 @@ impl Head {
         }
     }
 
-    /// Replaces the length that is announced.
+    /// Announces this length, whatever was announced before.
     pub fn set_length(&mut self, length: u64) {
-        let lines = self.text.trim_end().split("\r\n").map(|line| {
-            match line.to_ascii_lowercase().starts_with("content-length:") {
-                true => format!("Content-Length: {length}\r\n"),
-                false => format!("{line}\r\n"),
-            }
-        });
-        self.text = lines.collect::<String>() + "\r\n";
+        let other = |line: &&str| {
+            let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            !matches!(name.as_str(), "content-length" | "transfer-encoding")
+        };
+        let lines = self.text.trim_end().split("\r\n").filter(other).map(|line| format!("{line}\r\n"));
+        self.text = lines.collect::<String>() + &format!("Content-Length: {length}\r\n\r\n");
     }
 
     fn field(&self, name: &str) -> Option<&str> {
@@ -117,9 +116,7 @@ impl Reader {
             Body::Length(length) => self.copy_length(length, to, pass),
             Body::Chunked => loop {
                 let line = self.line()?;
-                let digits = String::from_utf8_lossy(&line);
-                let digits = digits.split([';', '\r']).next().unwrap_or_default().trim().to_owned();
-                let size = u64::from_str_radix(&digits, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+                let size = chunk_size(&line)?;
                 to.write_all(&line)?;
                 if size > 0 {
                     self.copy_length(size + 2, to, pass)?;
@@ -135,10 +132,30 @@ impl Reader {
             },
             Body::UntilTheEnd => {
                 while !self.buffer.is_empty() || self.fill()? {
-                    pass.hand(&mut std::mem::take(&mut self.buffer), to)?;
+                    pass.hand(&std::mem::take(&mut self.buffer), to)?;
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// The content of one body, without the framing.
+    pub fn content(&mut self, body: Body) -> io::Result<Vec<u8>> {
+        let mut raw = Vec::new();
+        self.copy(body, &mut raw, &mut Pass::default())?;
+        if body != Body::Chunked {
+            return Ok(raw);
+        }
+        let mut content = Vec::new();
+        let mut rest = raw.as_slice();
+        loop {
+            let end = rest.iter().position(|byte| *byte == b'\n').ok_or(io::ErrorKind::InvalidData)?;
+            let size = chunk_size(&rest[..end])? as usize;
+            if size == 0 {
+                return Ok(content);
+            }
+            content.extend_from_slice(&rest[end + 1..end + 1 + size]);
+            rest = &rest[end + 1 + size + 2..];
         }
     }
 
@@ -148,8 +165,8 @@ impl Reader {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let length = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let mut piece: Vec<u8> = self.buffer.drain(..length).collect();
-            pass.hand(&mut piece, to)?;
+            let piece: Vec<u8> = self.buffer.drain(..length).collect();
+            pass.hand(&piece, to)?;
             left -= length as u64;
         }
         Ok(())
@@ -173,4 +190,11 @@ impl Reader {
         self.buffer.extend_from_slice(&bytes[..length]);
         Ok(length > 0)
     }
+}
+
+/// From the line before a chunk.
+fn chunk_size(line: &[u8]) -> io::Result<u64> {
+    let text = String::from_utf8_lossy(line);
+    let digits = text.split([';', '\r']).next().unwrap_or_default().trim();
+    u64::from_str_radix(digits, 16).map_err(|_| io::ErrorKind::InvalidData.into())
 }
