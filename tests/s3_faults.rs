@@ -135,7 +135,7 @@ fn a_slow_server_takes_time_and_nothing_else() {
 fn lies_are_noticed() {
     let (lab, proxy) = lost_volume(Layout::Subdirectory);
     for path in ["/packs/", "/segments/", "/snapshots/", "repository.json"] {
-        for trouble in [Trouble::Flip(17), Trouble::Flip(1 << 20), Trouble::Halve] {
+        for trouble in [Trouble::Flip(17), Trouble::Flip(1 << 20), Trouble::Halve, Trouble::Empty] {
             lab.wipe();
             let context = format!("{path} with {trouble:?}");
             proxy.add(Rule::on("GET", path, trouble));
@@ -146,13 +146,17 @@ fn lies_are_noticed() {
             ends_right(&lab, &context);
         }
     }
-    // Half a listing is no listing.
-    lab.wipe();
-    proxy.add(Rule::on("GET", "list-type=2", Trouble::Halve));
-    lab.exits(13, &["init"]);
-    nothing_went_live(&lab, "half a listing");
-    proxy.heal();
-    ends_right(&lab, "half a listing");
+    // A listing that breaks off is no short listing, whatever its length says.
+    for trouble in [Trouble::Halve, Trouble::Empty, Trouble::Answer(200, "InternalError")] {
+        lab.wipe();
+        let context = format!("a listing with {trouble:?}");
+        proxy.add(Rule::on("GET", "list-type=2", trouble));
+        let outcome = lab.run(&["init"]);
+        assert_eq!(outcome.code, 13, "{context}: {outcome}");
+        nothing_went_live(&lab, &context);
+        proxy.heal();
+        ends_right(&lab, &context);
+    }
 }
 
 #[test]

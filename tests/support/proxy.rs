@@ -30,6 +30,8 @@ pub enum Trouble {
     Flip(u64),
     /// The content ends half way, and its length says that this is all.
     Halve,
+    /// There is no content.
+    Empty,
     /// Content passes at so many bytes a second, both ways.
     Slow(u64),
 }
@@ -345,12 +347,13 @@ impl Shared {
                     }
                     return Ok(());
                 }
-                Some(lie @ (Trouble::Flip(_) | Trouble::Halve)) => {
+                Some(lie @ (Trouble::Flip(_) | Trouble::Halve | Trouble::Empty)) => {
                     let mut content = from_server.content(body)?;
                     let length = content.len();
                     match lie {
                         Trouble::Flip(at) if length > 0 => content[*at as usize % length] ^= 0x40,
                         Trouble::Halve => content.truncate(length / 2),
+                        Trouble::Empty => content.clear(),
                         _ => {}
                     }
                     // A length without content is the answer to a question for the head alone.

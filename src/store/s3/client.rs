@@ -25,6 +25,7 @@ use aws_smithy_http_client::{Builder, Connector};
 use crate::store::StoreError;
 use crate::store::s3::options::{S3Credentials, S3Options, SecretSource};
 use crate::store::s3::transport::Watched;
+use crate::store::s3::whole::WholeAnswers;
 
 /// Where nothing says another region, and where servers of one's own do not care.
 const USUAL_REGION: &str = "us-east-1";
@@ -55,7 +56,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Connection, StoreErro
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     let shared = with_credentials(loader, &options.credentials).load().await;
-    let mut config = aws_sdk_s3::config::Builder::from(&shared);
+    let mut config = aws_sdk_s3::config::Builder::from(&shared).interceptor(WholeAnswers);
     if let Some(endpoint) = &options.endpoint {
         config = config.endpoint_url(endpoint);
     }

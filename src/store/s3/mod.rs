@@ -8,6 +8,7 @@ mod list;
 pub mod options;
 mod read;
 mod transport;
+mod whole;
 mod write;
 
 use std::fmt;
