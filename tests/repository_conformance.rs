@@ -51,6 +51,10 @@ struct Lab {
     codec: Codec,
 }
 
+fn packed(store: &Arc<FaultyStore>, codec: Codec, clock: &Arc<dyn Clock>) -> Arc<dyn Repository> {
+    Arc::new(Packed::new(store.clone(), PackedOptions { codec, level: None }, clock.clone()))
+}
+
 impl Lab {
     fn new(codec: Codec, home: Home) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -65,10 +69,14 @@ impl Lab {
             }
         };
         let store = Arc::new(FaultyStore::new(inner, clock.clone()));
-        let options = PackedOptions { codec, level: None };
-        let repository = Arc::new(Packed::new(store.clone(), options, clock.clone()));
+        let repository = packed(&store, codec, &clock);
         let writer = Writer { volume_id: "v1".into(), identity: "app".into(), host: "h".into() };
         Self { dir, clock, repository, store, writer, codec }
+    }
+
+    /// As another process sees it.
+    fn reopen(&mut self) {
+        self.repository = packed(&self.store, self.codec, &self.clock);
     }
 
     fn created(codec: Codec, home: Home) -> Self {
@@ -517,14 +525,14 @@ fn another_identity_is_refused(home: Home) {
 
 /// Every object of a repository, each damaged in three ways: restores fail with damage, or were not concerned.
 fn damage_to_any_object_is_noticed(home: Home) {
-    let lab = Lab::created(Codec::Zstd, home);
+    let mut lab = Lab::created(Codec::Zstd, home);
     for number in 0..20 {
         lab.write(&format!("{number}"), noise(4000, number));
     }
     lab.write("large", noise(2 << 20, 7));
     lab.backup();
     let id = lab.newest();
-    let store = lab.store.as_ref();
+    let store = Arc::clone(&lab.store);
     let objects: Vec<Key> = lab
         .objects()
         .into_iter()
@@ -549,6 +557,7 @@ fn damage_to_any_object_is_noticed(home: Home) {
                 Some(bytes) => store.put(key, &bytes.into()).unwrap(),
                 None => store.delete(key).unwrap(),
             }
+            lab.reopen();
             let error = lab.try_restore(&id, &format!("t{number}{way}"), &[]).unwrap_err();
             let expected = match error {
                 RepositoryError::Absent { .. } => object == "repository.json" && way == "removed",

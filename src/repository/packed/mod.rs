@@ -58,8 +58,8 @@ pub struct Packed {
     options: PackedOptions,
     clock: Arc<dyn Clock>,
     /// As it was last read. It is written once and never changes, so questions about an object that is there may rest
-    /// on it: `identity`, `summary`, the leases. That something is *not* there may not, nor may long work: `probe`,
-    /// `create`, backups, restores and checks read it again, and "no snapshot" is said only after that.
+    /// on it: `identity`, `summary`, the leases, restores. That something is *not* there may not, nor may what is
+    /// written: `probe`, `create`, backups and checks read it again, and "no snapshot" is said only after that.
     descriptor: Mutex<Option<Descriptor>>,
 }
 

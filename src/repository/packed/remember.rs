@@ -15,7 +15,7 @@ pub(super) fn run(
     id: &SnapshotId,
     request: &BackupRequest<'_>,
 ) -> Result<(), RepositoryError> {
-    let (descriptor, objects) = packed.open()?;
+    let (descriptor, objects) = packed.opened()?;
     let document = document::read(&objects, &descriptor.id, id)?;
     let cache = Cache::open(Some(request.cache), &descriptor.id);
     let root = Root::open(request.root)?;

@@ -36,7 +36,7 @@ pub(super) fn run(
     id: &SnapshotId,
     request: &RestoreRequest<'_>,
 ) -> Result<RestoreReport, RepositoryError> {
-    let (descriptor, objects) = packed.open()?;
+    let (descriptor, objects) = packed.opened()?;
     let document = document::read(&objects, &descriptor.id, id)?;
     let cache = Cache::open(request.cache, &descriptor.id);
     let writer = TreeWriter::open(request.target)?;
