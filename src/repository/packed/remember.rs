@@ -1,6 +1,10 @@
 //! Fills the cache from a tree that was just restored: a walk instead of the reading that the next backup
 //! would do without it.
 
+use std::thread;
+
+use crossbeam_channel::bounded;
+
 use crate::repository::packed::backup::settle;
 use crate::repository::packed::cache::{Cache, StatRow};
 use crate::repository::packed::parent::load;
@@ -8,6 +12,9 @@ use crate::repository::packed::{Packed, document};
 use crate::repository::{BackupRequest, RepositoryError};
 use crate::snapshot::{Entry, Kind, SnapshotId};
 use crate::tree::{FileKind, Found, Root, Walk};
+
+/// Entries of the tree, in memory.
+const WALKED_AHEAD: usize = 4096;
 
 /// Entries that differ from the snapshot, because somebody was quicker, are noted as not to be trusted.
 pub(super) fn run(
@@ -19,24 +26,30 @@ pub(super) fn run(
     let document = document::read(&objects, &descriptor.id, id)?;
     let cache = Cache::open(Some(request.cache), &descriptor.id);
     let root = Root::open(request.root)?;
-    let mut walk = Walk::new(&root, request.walk.clone()).filter_map(Result::ok).peekable();
-    for reference in &document.segments {
-        let segment = load(&objects, &cache, reference)?;
-        let mut rows = Vec::with_capacity(segment.entries.len());
-        for entry in &segment.entries {
-            while walk.next_if(|found| found.path < entry.path).is_some() {}
-            let row = walk.next_if(|found| found.path == entry.path).map(|found| {
-                // Whoever writes from now on gets a later time than the one noted.
-                let settled = settle(request.clock, &found.stat);
-                let trusted = settled && is_as_restored(entry, &found);
-                StatRow { inode: found.stat.inode, ctime: found.stat.ctime, trusted }
-            });
-            rows.push(row.unwrap_or_default());
+    let (sender, receiver) = bounded(WALKED_AHEAD);
+    thread::scope(|scope| {
+        // The app waits for this to be over: one looks at the tree while the other reads what it should be.
+        let walk = Walk::new(&root, request.walk.clone());
+        scope.spawn(move || walk.filter_map(Result::ok).all(|found| sender.send(found).is_ok()));
+        let mut walk = receiver.into_iter().peekable();
+        for reference in &document.segments {
+            let segment = load(&objects, &cache, reference)?;
+            let mut rows = Vec::with_capacity(segment.entries.len());
+            for entry in &segment.entries {
+                while walk.next_if(|found| found.path < entry.path).is_some() {}
+                let row = walk.next_if(|found| found.path == entry.path).map(|found| {
+                    // Whoever writes from now on gets a later time than the one noted.
+                    let settled = settle(request.clock, &found.stat);
+                    let trusted = settled && is_as_restored(entry, &found);
+                    StatRow { inode: found.stat.inode, ctime: found.stat.ctime, trusted }
+                });
+                rows.push(row.unwrap_or_default());
+            }
+            cache.keep_stats(&reference.id, &rows);
         }
-        cache.keep_stats(&reference.id, &rows);
-    }
-    cache.keep_only(&document.segments);
-    Ok(())
+        cache.keep_only(&document.segments);
+        Ok(())
+    })
 }
 
 fn is_as_restored(entry: &Entry, found: &Found) -> bool {
