@@ -9,6 +9,7 @@ pub mod environment;
 pub mod fs;
 pub mod hash;
 pub mod id;
+pub mod large;
 pub mod process;
 pub mod progress;
 pub mod sealed;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
+use crate::base::large::LargeBuffer;
 use crate::base::sealed::SealError;
 use crate::repository::packed::codec::Codec;
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME, PackId};
@@ -30,19 +31,19 @@ struct Table {
 #[derive(Debug)]
 pub struct PackBuilder {
     id: PackId,
-    bytes: Vec<u8>,
+    bytes: LargeBuffer,
     frames: Vec<Frame>,
 }
 
 impl PackBuilder {
     pub fn new(capacity: usize) -> io::Result<Self> {
-        Ok(Self { id: PackId::random()?, bytes: Vec::with_capacity(capacity), frames: Vec::new() })
+        Ok(Self { id: PackId::random()?, bytes: LargeBuffer::new(capacity)?, frames: Vec::new() })
     }
 
     pub fn add(&mut self, stored: &[u8], plain: u32, hash: Hash) -> io::Result<Frame> {
         let length = u32::try_from(stored.len()).map_err(io::Error::other)?;
         let frame = Frame { pack: self.id, offset: self.bytes.len() as u64, stored: length, plain, hash };
-        self.bytes.extend_from_slice(stored);
+        self.bytes.extend(stored)?;
         self.frames.push(frame);
         Ok(frame)
     }
@@ -60,7 +61,7 @@ impl PackBuilder {
         let rows = self.frames.iter().map(|f| (f.offset, f.stored, f.plain, f.hash)).collect();
         let table = Table { pack: self.id, frames: rows };
         let value = serde_json::to_vec(&table)?;
-        self.bytes.extend(codec.hide(&with_trailer(seal_compact(&value)))?);
+        self.bytes.extend(&codec.hide(&with_trailer(seal_compact(&value)))?)?;
         Ok(FinishedPack { id: self.id, bytes: self.bytes.into(), frames: self.frames })
     }
 }
