@@ -2,6 +2,7 @@
 //! was given back between smaller pieces: buffers of many MiB that come and go leave more behind than they hold.
 
 use std::io;
+use std::ops::Deref;
 
 use bytes::Bytes;
 use memmap2::MmapMut;
@@ -19,20 +20,12 @@ impl LargeBuffer {
         Ok(Self { map: MmapMut::map_anon(capacity.max(1))?, length: 0 })
     }
 
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// Beyond its capacity the buffer moves to a larger one.
     pub fn extend(&mut self, bytes: &[u8]) -> io::Result<()> {
         let length = self.length.checked_add(bytes.len()).ok_or(io::ErrorKind::OutOfMemory)?;
         if length > self.map.len() {
             let mut larger = Self::new(length.max(self.map.len().saturating_mul(2)))?;
-            larger.extend(self.as_ref())?;
+            larger.extend(self)?;
             self.map = larger.map;
         }
         if let Some(room) = self.map.get_mut(self.length..length) {
@@ -43,9 +36,27 @@ impl LargeBuffer {
     }
 }
 
+impl Deref for LargeBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.map.get(..self.length).unwrap_or_default()
+    }
+}
+
 impl AsRef<[u8]> for LargeBuffer {
     fn as_ref(&self) -> &[u8] {
-        self.map.get(..self.length).unwrap_or_default()
+        self
+    }
+}
+
+impl io::Write for LargeBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.extend(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The stored form of an entry: one flat JSON object with short keys, because there are millions of them.
 //! `docs/format.md` spells the keys out. Reading checks what the entry's type cannot express.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes_text::BytesText;
@@ -160,10 +162,9 @@ impl TryFrom<Row> for Entry {
 
 impl Entry {
     /// Appends the entry as a line of JSON.
-    pub fn write_line(self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+    pub fn write_line(self, lines: &mut impl io::Write) -> io::Result<()> {
         serde_json::to_writer(&mut *lines, &Row::from(self))?;
-        lines.push(b'\n');
-        Ok(())
+        lines.write_all(b"\n")
     }
 
     /// Whether holes and extents make up the size; `Err` says why not.

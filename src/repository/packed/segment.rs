@@ -1,9 +1,12 @@
 //! A segment: a run of manifest entries with the frames that hold their content, as lines of JSON. The first
 //! line is the header, every other one an entry. Reading trusts nothing.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
+use crate::base::large::LargeBuffer;
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME, PackId};
 use crate::snapshot::Entry;
 
@@ -42,8 +45,8 @@ const FRAME_ROW: usize = 110;
 
 impl Segment {
     /// Each entry is let go as soon as it is written, so that memory never holds all of them twice.
-    pub fn into_lines(self) -> serde_json::Result<Vec<u8>> {
-        let mut lines = Vec::with_capacity(self.entries.len() * LINE + self.frames.len() * FRAME_ROW);
+    pub fn into_lines(self) -> io::Result<LargeBuffer> {
+        let mut lines = LargeBuffer::new(self.entries.len() * LINE + self.frames.len() * FRAME_ROW)?;
         write_header(&self.frames, &mut lines)?;
         for entry in self.entries {
             entry.write_line(&mut lines)?;
@@ -73,12 +76,12 @@ impl Segment {
     }
 
     /// The same entries over content that lies elsewhere: `frames` are those of `lines`, number by number.
-    pub fn with_frames(lines: &[u8], frames: &[Frame]) -> serde_json::Result<Vec<u8>> {
+    pub fn with_frames(lines: &[u8], frames: &[Frame]) -> io::Result<LargeBuffer> {
         let body = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
         let body = lines.get(body..).unwrap_or_default();
-        let mut moved = Vec::with_capacity(body.len() + frames.len() * FRAME_ROW);
+        let mut moved = LargeBuffer::new(body.len() + frames.len() * FRAME_ROW)?;
         write_header(frames, &mut moved)?;
-        moved.extend_from_slice(body);
+        moved.extend(body)?;
         Ok(moved)
     }
 
@@ -102,7 +105,7 @@ impl Segment {
 }
 
 /// The first line with its line feed.
-fn write_header(frames: &[Frame], lines: &mut Vec<u8>) -> serde_json::Result<()> {
+fn write_header(frames: &[Frame], lines: &mut impl io::Write) -> io::Result<()> {
     let mut packs: Vec<PackId> = Vec::new();
     let mut rows = Vec::with_capacity(frames.len());
     for frame in frames {
@@ -120,8 +123,7 @@ fn write_header(frames: &[Frame], lines: &mut Vec<u8>) -> serde_json::Result<()>
         ));
     }
     serde_json::to_writer(&mut *lines, &Header { segment: SEGMENT_FORMAT, packs, frames: rows })?;
-    lines.push(b'\n');
-    Ok(())
+    lines.write_all(b"\n")
 }
 
 fn read_header(line: &[u8]) -> Result<Vec<Frame>, String> {
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn manifests_made_to_harm_are_refused() {
-        let lines = String::from_utf8(sample().into_lines().unwrap()).unwrap();
+        let lines = String::from_utf8(sample().into_lines().unwrap().to_vec()).unwrap();
         for (from, to) in [
             ("\"p\":\"a\"", "\"p\":\"../a\""),
             ("\"p\":\"a\"", "\"p\":\"/a\""),
@@ -228,7 +230,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(at in 0usize..400, with in proptest::collection::vec(any::<u8>(), 0..8)) {
-            let mut lines = sample().into_lines().unwrap();
+            let mut lines = sample().into_lines().unwrap().to_vec();
             let at = at.min(lines.len());
             let end = (at + with.len()).min(lines.len());
             lines.splice(at..end, with);
