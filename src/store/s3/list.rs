@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::types::{MultipartUpload, Object};
+use aws_sdk_s3::types::MultipartUpload;
 
 use crate::base::timestamp::Timestamp;
 use crate::store::s3::calls::Calls;
-use crate::store::s3::errors::{Refusal, stranger};
+use crate::store::s3::errors::{Refusal, stranger, temporary};
 use crate::store::{Denial, Key, ObjectInfo, StoreError, key};
 
 /// An unfinished upload this old has lost its writer.
@@ -24,32 +24,58 @@ pub(super) fn start(calls: &Calls, prefix: &str) -> Result<String, StoreError> {
     Ok(calls.root() + &directory)
 }
 
-pub(super) async fn page(calls: &Calls, start: &str, next: Option<String>) -> Result<Page, StoreError> {
-    let request =
-        calls.client().list_objects_v2().bucket(calls.bucket()).prefix(start).set_continuation_token(next);
+/// The page at the token `asked`, behind the object `before`. What contradicts itself is no listing: one that was
+/// garbled on its way would otherwise pass for one with fewer objects.
+pub(super) async fn page(
+    calls: &Calls,
+    start: &str,
+    asked: Option<String>,
+    before: Option<Key>,
+) -> Result<Page, StoreError> {
+    let request = calls
+        .client()
+        .list_objects_v2()
+        .bucket(calls.bucket())
+        .prefix(start)
+        .set_continuation_token(asked.clone());
     let answer = match request.send().await.map_err(|error| calls.sort("s3:ListBucket", error)) {
         Ok(answer) => answer,
         Err(Refusal::NoObject) => return Err(stranger(calls.location())),
         Err(refusal) => return Err(calls.trouble(refusal)),
     };
-    let root = calls.root();
-    let objects = answer.contents().iter().filter_map(|object| info(object, &root)).collect();
-    let more = answer.is_truncated().unwrap_or_default();
-    let next = answer.next_continuation_token().filter(|_| more).map(str::to_owned);
-    if more && next.is_none() {
-        let location = calls.location().to_owned();
-        let reason = "a listing breaks off and does not say where to go on".to_owned();
-        return Err(StoreError::Temporary { location, reason });
+    let odd = |what: &str| temporary(calls.location(), format!("a listing {what}"));
+    let listed = answer.contents();
+    if answer.key_count().is_some_and(|count| usize::try_from(count).ok() != Some(listed.len())) {
+        return Err(odd("counts other objects than it names"));
+    }
+    let next = match (answer.is_truncated(), answer.next_continuation_token()) {
+        (Some(false), _) => None,
+        (Some(true), Some(token)) if asked.as_deref() != Some(token) => Some(token.to_owned()),
+        (Some(true), Some(_)) => return Err(odd("goes round in a circle")),
+        (Some(true), None) => return Err(odd("breaks off and does not say where to go on")),
+        (None, _) => return Err(odd("does not say whether it is the whole")),
+    };
+    let mut objects = Vec::with_capacity(listed.len());
+    let mut before = before;
+    for object in listed {
+        let (Some(name), Some(size)) = (object.key(), object.size().and_then(|size| size.try_into().ok()))
+        else {
+            return Err(odd("has an object without a name or a size"));
+        };
+        if !name.starts_with(start) {
+            return Err(odd("has an object that was not asked for"));
+        }
+        // What we cannot have written is nobody's concern.
+        let Some(key) = name.get(calls.root().len()..).and_then(|name| Key::new(name).ok()) else { continue };
+        // Whoever goes on after an error skips what he has seen by this order.
+        if before.as_ref().is_some_and(|before| *before >= key) {
+            return Err(odd("is not sorted"));
+        }
+        before = Some(key.clone());
+        let modified = object.last_modified().map(|time| Timestamp::new(time.secs(), time.subsec_nanos()));
+        objects.push(ObjectInfo { key, size, modified: modified.unwrap_or_default() });
     }
     Ok(Page { objects, next })
-}
-
-/// `None` for what we cannot have written.
-fn info(object: &Object, root: &str) -> Option<ObjectInfo> {
-    let key = Key::new(object.key()?.strip_prefix(root)?).ok()?;
-    let size = object.size().and_then(|size| u64::try_from(size).ok())?;
-    let modified = object.last_modified().map(|time| Timestamp::new(time.secs(), time.subsec_nanos()));
-    Some(ObjectInfo { key, size, modified: modified.unwrap_or_default() })
 }
 
 /// Ends uploads in parts that nobody will finish, and gives their number. Who may not do that, or whose store

@@ -100,12 +100,13 @@ impl ObjectStore for S3Store {
     }
 
     fn list(&self, prefix: &str, each: Visit<'_>) -> Result<(), StoreError> {
-        let mut next = None;
+        let (mut next, mut last) = (None, None);
         loop {
             let page = self.run(async |calls| {
                 let start = list::start(calls, prefix)?;
-                list::page(calls, &start, next.take()).await
+                list::page(calls, &start, next.take(), last.take()).await
             })?;
+            last = page.objects.last().map(|object| object.key.clone());
             // Outside of the runtime: `each` may call this store.
             page.objects.into_iter().try_for_each(&mut *each)?;
             match page.next {
@@ -169,3 +170,7 @@ impl fmt::Debug for S3Store {
         f.debug_struct("S3Store").field("location", &self.location()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "answers_tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! Answers that real servers never give and that something on the way may: none of them is believed.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::base::secret::Secret;
+
+/// A store at an endpoint where `answer` writes what it likes to each request.
+fn store(answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> S3Store {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (answer, mut stream) = (Arc::clone(&answer), stream.unwrap());
+            thread::spawn(move || {
+                let request = request(&mut stream)?;
+                answer(&request, &mut stream)
+            });
+        }
+    });
+    let secret = || SecretSource::Value(Secret::new("key"));
+    S3Store::new(S3Options {
+        endpoint: Some(endpoint),
+        region: Some("us-east-1".to_owned()),
+        credentials: S3Credentials::Keys {
+            access_key_id: secret(),
+            secret_access_key: secret(),
+            session_token: None,
+        },
+        stall_timeout: Duration::from_secs(5),
+        ..S3Options::new("bucket", "")
+    })
+}
+
+/// The first line and the fields.
+fn request(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while !text.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut buffer)? {
+            0 => break,
+            read => text.extend_from_slice(&buffer[..read]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn give(stream: &mut TcpStream, status: &str, body: &str) -> std::io::Result<()> {
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+fn listing(body: &str) -> S3Store {
+    let text = format!("<?xml version=\"1.0\"?><ListBucketResult>{body}</ListBucketResult>");
+    store(move |_, stream| give(stream, "200 OK", &text))
+}
+
+fn listed(store: &S3Store) -> Result<usize, StoreError> {
+    let mut count = 0;
+    store.list("a", &mut |_| {
+        count += 1;
+        // One that goes on for ever is a failure, not a test that hangs.
+        assert!(count < 100, "the listing goes round in a circle");
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+const ONE: &str = "<Contents><Key>a/1</Key><Size>1</Size></Contents>";
+const ANOTHER: &str = "<Contents><Key>a/2</Key><Size>1</Size></Contents>";
+const LAST: &str = "<IsTruncated>false</IsTruncated>";
+
+#[test]
+fn whole_listings_are_believed() {
+    assert_eq!(listed(&listing(&format!("{ONE}{ANOTHER}{LAST}"))).unwrap(), 2);
+    assert_eq!(listed(&listing(&format!("<KeyCount>1</KeyCount>{ONE}{LAST}"))).unwrap(), 1);
+    assert_eq!(listed(&listing(LAST)).unwrap(), 0);
+    // What a console makes of a folder is no object of ours.
+    let folder = "<Contents><Key>a/</Key><Size>0</Size></Contents>";
+    assert_eq!(listed(&listing(&format!("{folder}{ONE}{LAST}"))).unwrap(), 1);
+}
+
+#[test]
+fn listings_that_contradict_themselves_are_refused() {
+    for (body, what) in [
+        (format!("<KeyCount>2</KeyCount>{ONE}{LAST}"), "fewer than are counted"),
+        (ONE.to_owned(), "no word whether there is more"),
+        (format!("<Contents><Key>a/1</Key></Contents>{LAST}"), "no size"),
+        (format!("<Contents><Size>1</Size></Contents>{LAST}"), "no key"),
+        (format!("<Contents><Key>b/1</Key><Size>1</Size></Contents>{LAST}"), "another prefix"),
+        (format!("{ONE}{ONE}{LAST}"), "the same twice"),
+        (format!("{ANOTHER}{ONE}{LAST}"), "not sorted"),
+        (format!("{ONE}<IsTruncated>true</IsTruncated>"), "more, but not where"),
+        (
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>".to_owned(),
+            "always the same page, without anything in it",
+        ),
+        (
+            format!("{ONE}<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"),
+            "always the same page",
+        ),
+    ] {
+        let outcome = listed(&listing(&body));
+        assert!(matches!(outcome, Err(StoreError::Temporary { .. })), "{what}: {outcome:?}");
+    }
+}
