@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -108,4 +109,35 @@ fn listings_that_contradict_themselves_are_refused() {
         let outcome = listed(&listing(&body));
         assert!(matches!(outcome, Err(StoreError::Temporary { .. })), "{what}: {outcome:?}");
     }
+}
+
+/// Gives an answer that never ends until the other side has had enough, and counts it.
+fn endless(status: &'static str, given: &Arc<AtomicU64>) -> S3Store {
+    let given = Arc::clone(given);
+    store(move |_, stream| {
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html>")?;
+        let page = vec![b'x'; 1 << 16];
+        while given.fetch_add(page.len() as u64, Ordering::SeqCst) < 1 << 30 {
+            stream.write_all(&page)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn answers_without_end_do_not_fill_the_memory() {
+    const MOST: u64 = 64 << 20;
+    let key = Key::new("a/1").unwrap();
+    for (status, denied) in [("403 Forbidden", true), ("500 Internal Server Error", false)] {
+        let given = Arc::new(AtomicU64::new(0));
+        let error = endless(status, &given).get(&key).unwrap_err();
+        assert!(given.load(Ordering::SeqCst) < MOST, "{status}: {given:?} bytes");
+        // What the status says is known by then.
+        assert_eq!(matches!(error, StoreError::Denied { .. }), denied, "{status}: {error:?}");
+        assert!(denied || matches!(error, StoreError::Temporary { .. }), "{status}: {error:?}");
+    }
+    let given = Arc::new(AtomicU64::new(0));
+    let outcome = listed(&endless("200 OK", &given));
+    assert!(given.load(Ordering::SeqCst) < MOST, "{given:?} bytes");
+    assert!(matches!(outcome, Err(StoreError::Temporary { .. })), "{outcome:?}");
 }

@@ -25,6 +25,22 @@ use tokio::time::{Instant, Sleep, timeout};
 /// A body goes out in pieces of this size, or one piece of many MiB would look like a standstill.
 const PIECE: usize = 256 << 10;
 
+/// An error is told in less than this; what a proxy sends beyond it, nobody reads.
+const LONGEST_ERROR: u64 = 256 << 10;
+/// A listing of a thousand objects with the longest names has about 7 MiB, if each character is escaped.
+const LONGEST_DOCUMENT: u64 = 32 << 20;
+
+/// How much of an answer is taken: the client holds all but objects in memory as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    /// Whoever reads it knows how much he wants.
+    None,
+    /// Ends there.
+    Cut(u64),
+    /// Fails there.
+    Refuse(u64),
+}
+
 /// Nothing moved for this long.
 #[derive(Clone, Copy, Debug)]
 pub struct Stalled(pub Duration);
@@ -71,8 +87,9 @@ impl HttpConnector for WatchedConnector {
             piece: Bytes::new(),
             sent: Arc::clone(&sent),
         });
+        let of_object = request.uri().split(['?', '&']).any(|part| part == "x-id=GetObject");
         let answer = self.inner.call(request);
-        HttpConnectorFuture::new(watch(answer, sent, self.limit))
+        HttpConnectorFuture::new(watch(answer, sent, self.limit, of_object))
     }
 }
 
@@ -81,12 +98,22 @@ async fn watch(
     answer: HttpConnectorFuture,
     sent: Arc<AtomicU64>,
     limit: Duration,
+    of_object: bool,
 ) -> Result<HttpResponse, ConnectorError> {
     let mut answer = pin!(answer);
     let mut before = 0;
     loop {
         match timeout(limit, &mut answer).await {
-            Ok(answered) => return answered.map(|response| response.map(|body| watched(body, limit))),
+            Ok(answered) => {
+                return answered.map(|response| {
+                    let bound = match response.status().is_success() {
+                        false => Bound::Cut(LONGEST_ERROR),
+                        true if of_object => Bound::None,
+                        true => Bound::Refuse(LONGEST_DOCUMENT),
+                    };
+                    response.map(|body| watched(body, limit, bound))
+                });
+            }
             Err(_) => {
                 let now = sent.load(Ordering::Relaxed);
                 if std::mem::replace(&mut before, now) == now {
@@ -97,9 +124,9 @@ async fn watch(
     }
 }
 
-fn watched(body: SdkBody, limit: Duration) -> SdkBody {
+fn watched(body: SdkBody, limit: Duration, bound: Bound) -> SdkBody {
     let deadline = Box::pin(tokio::time::sleep(limit));
-    SdkBody::from_body_1_x(Incoming { inner: body, limit, deadline })
+    SdkBody::from_body_1_x(Incoming { inner: body, limit, deadline, bound, taken: 0 })
 }
 
 /// A request's body, which counts what was taken from it.
@@ -145,11 +172,14 @@ impl Body for Outgoing {
     }
 }
 
-/// An answer's body, which fails when the next piece does not come.
+/// An answer's body, which fails when the next piece does not come, and ends when it is too long.
 struct Incoming {
     inner: SdkBody,
     limit: Duration,
     deadline: Pin<Box<Sleep>>,
+    bound: Bound,
+    /// Bytes.
+    taken: u64,
 }
 
 impl Body for Incoming {
@@ -161,9 +191,19 @@ impl Body for Incoming {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let limit = self.limit;
+        match self.bound {
+            Bound::Cut(most) if self.taken > most => return Poll::Ready(None),
+            Bound::Refuse(most) if self.taken > most => {
+                return Poll::Ready(Some(Err(format!("the answer is longer than {most} bytes").into())));
+            }
+            _ => {}
+        }
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.deadline.as_mut().reset(Instant::now() + limit);
+                if let Some(Ok(frame)) = &frame {
+                    self.taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
                 Poll::Ready(frame)
             }
             Poll::Pending => {
