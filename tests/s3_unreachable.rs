@@ -12,8 +12,9 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,54 @@ fn a_listener_that_never_answers() {
 }
 
 #[test]
+fn a_silent_server_takes_no_longer_than_init_may() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let lab = lab(&endpoint).with("VOLKEEP_INIT_TIMEOUT", "6s").with("VOLKEEP_LIMITS_RETRY", "2m");
+    let started = Instant::now();
+    lab.exits(13, &["init"]).says(&["wiki-backup", "firewall"]);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    // Nobody listens, and each call would be tried again for longer.
+    drop(listener);
+    let started = Instant::now();
+    lab.exits(13, &["init"]).says(&["wiki-backup", "host and port"]);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_wish_to_end_is_heard_while_nobody_answers() {
+    for command in ["init", "backup"] {
+        for listens in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let endpoint = format!("http://{}", listener.local_addr().unwrap());
+            let lab = lab(&endpoint).with("VOLKEEP_INIT_TIMEOUT", "10m").with("VOLKEEP_LIMITS_RETRY", "10m");
+            if command == "backup" {
+                fs::write(lab.volume().join("page"), "content").unwrap();
+            }
+            let mut child = lab.command(&[command]).stderr(Stdio::piped()).spawn().unwrap();
+            // It waits for an answer that never comes, or, once refused, before it tries again.
+            let (asked, _) = listener.accept().unwrap();
+            if !listens {
+                drop((asked, listener));
+                let mut seen = String::new();
+                while !seen.contains("trying again") {
+                    seen.clear();
+                    let log = BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut seen);
+                    assert!(log.unwrap() > 0, "{command} ended");
+                }
+            }
+            let started = Instant::now();
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            let code = child.wait().unwrap().code();
+            let (took, context) = (started.elapsed(), format!("{command}, listens: {listens}"));
+            assert!(took < Duration::from_secs(10), "{context}: {took:?}");
+            assert_eq!(code, Some(1), "{context}");
+        }
+    }
+}
+
+#[test]
 fn a_healthy_volume_starts_without_its_bucket() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());
@@ -131,7 +180,7 @@ fn a_healthy_volume_starts_without_its_bucket() {
         lab.set("VOLKEEP_REPOSITORY", format!("s3://wiki-backup/a?endpoint={endpoint}"));
         keys.iter().for_each(|key| lab.set(key, "hunter2"));
         let started = Instant::now();
-        lab.ok(&["init"]).says(&["warn", "stale", "starting with it"]);
+        lab.ok(&["init"]).says(&["warn", "whether the volume is stale"]);
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }

@@ -10,6 +10,7 @@ pub mod fs;
 pub mod hash;
 pub mod id;
 pub mod large;
+pub mod pause;
 pub mod process;
 pub mod progress;
 pub mod sealed;

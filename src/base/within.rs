@@ -4,12 +4,36 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::base::cancel::Cancel;
+
+/// How late a wish to stop may be noticed.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// The answer of `work`, or `None` when it takes longer than `limit`. Then its thread is left behind and ends with
 /// the process: a file system or server that hangs must not hold up whoever can go on without the answer.
 pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || drop(sender.send(work())));
     receiver.recv_timeout(limit).ok()
+}
+
+/// As `within`, and `None` as well soon after somebody wants to stop.
+pub fn within_unless<T: Send + 'static>(
+    limit: Duration,
+    cancel: &Cancel,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || drop(sender.send(work())));
+    let started = Instant::now();
+    loop {
+        let left = limit.saturating_sub(started.elapsed());
+        match receiver.recv_timeout(left.min(SLICE)) {
+            Ok(answer) => return Some(answer),
+            Err(mpsc::RecvTimeoutError::Timeout) if !left.is_zero() && !cancel.is_cancelled() => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// As `within`, for several at the same time: one that hangs holds up none of the others. Answers in the order of
@@ -46,6 +70,17 @@ mod tests {
         assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
         let (_never, forever) = mpsc::channel::<()>();
         assert_eq!(within(Duration::from_millis(1), move || forever.recv().is_ok()), None);
+    }
+
+    #[test]
+    fn a_wish_to_stop_ends_the_wait() {
+        let cancel = Cancel::new();
+        assert_eq!(within_unless(Duration::from_secs(60), &cancel, || 7), Some(7));
+        let (_never, forever) = mpsc::channel::<()>();
+        assert_eq!(within_unless(Duration::from_millis(1), &cancel, move || forever.recv().is_ok()), None);
+        cancel.cancel();
+        let (_never, forever) = mpsc::channel::<()>();
+        assert_eq!(within_unless(Duration::from_secs(3600), &cancel, move || forever.recv().is_ok()), None);
     }
 
     #[test]

@@ -120,6 +120,18 @@ impl Failure {
         self
     }
 
+    /// For a run that was told to end: that a store did not answer until then says nothing about the store.
+    pub fn stopped(self) -> Self {
+        match self.exit {
+            Exit::Unreachable => {
+                let message =
+                    format!("stopped before it was done; the last that was heard: {}", self.message);
+                Self { exit: Exit::Failed, message, hint: None, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// For a result that cannot be written. A reader that went away (`volkeep ls … | head`) has what it wanted.
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {

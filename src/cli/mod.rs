@@ -125,6 +125,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     match result {
         Ok(exit) => exit,
         Err(failure) => {
+            let failure = match context.cancel.is_cancelled() {
+                true => failure.stopped(),
+                false => failure,
+            };
             // What was found before the failure is still worth reading.
             let _ = context.flush();
             let text = failure.render(context.log_format(), SystemClock::default().now());

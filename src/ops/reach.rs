@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::pause::pause;
 use crate::base::timestamp::Timestamp;
-use crate::base::within::each_within;
+use crate::base::within::{each_within, within_unless};
 use crate::ops::error::Refusal;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Absent, Presence, Repository, RepositoryError};
 use crate::snapshot::summary::{PickError, Wanted};
 use crate::snapshot::{SnapshotId, Summary};
+use crate::store::retry::retry_no_longer_than;
+use crate::store::{Obstacle, StoreError};
 use crate::volume::Marker;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The last attempt may begin in the last moment, and a store that is well must be able to answer it.
+const LAST_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// What all repositories together have to offer to a restore.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub fn ask(scope: &Scope, timeout: Duration) -> Offer {
     let mut absent = Vec::new();
     let mut troubles: Vec<OpsError> = Vec::new();
     for repository in &scope.repositories {
-        match probe(scope, repository.as_ref(), timeout) {
+        match probe(scope, repository, timeout) {
             Ok(Presence::Ready) => {
                 for absent in &absent {
                     tracing::warn!(repository = repository.location(), "{absent}; another repository serves");
@@ -44,6 +49,7 @@ pub fn ask(scope: &Scope, timeout: Duration) -> Offer {
             Ok(Presence::Absent(missing)) => {
                 absent.push(Absent { location: repository.location(), missing });
             }
+            Err(error @ RepositoryError::Cancelled) => return Offer::OutOfReach(error.into()),
             Err(error) => {
                 tracing::warn!(%error, repository = repository.location(), "this repository cannot help");
                 troubles.push(error.into());
@@ -62,19 +68,39 @@ pub fn ask(scope: &Scope, timeout: Duration) -> Offer {
     }
 }
 
-fn probe(scope: &Scope, repository: &dyn Repository, timeout: Duration) -> Result<Presence, RepositoryError> {
+/// Never much longer than `timeout`, whatever the store is like: one call to it may be tried again for longer than
+/// that, or be answered by nobody.
+fn probe(
+    scope: &Scope,
+    repository: &Arc<dyn Repository>,
+    timeout: Duration,
+) -> Result<Presence, RepositoryError> {
     let deadline = scope.clock.elapsed() + timeout;
-    let mut pause = FIRST_PAUSE;
+    let mut pause_bound = FIRST_PAUSE;
     loop {
-        match probe_ours(scope, repository) {
+        let left = deadline.saturating_sub(scope.clock.elapsed());
+        let limit = left + LAST_ATTEMPT;
+        let asked = (scope.clone(), Arc::clone(repository));
+        let answer = within_unless(limit, &scope.cancel, move || {
+            retry_no_longer_than(left, || probe_ours(&asked.0, asked.1.as_ref()))
+        });
+        let answer = answer.unwrap_or_else(|| {
+            Err(RepositoryError::Store(StoreError::Unreachable {
+                location: repository.location(),
+                reason: format!("no answer within {} s", limit.as_secs_f32()),
+                obstacle: Obstacle::Silence,
+            }))
+        });
+        match answer {
+            Err(_) if scope.cancel.is_cancelled() => return Err(RepositoryError::Cancelled),
             Err(error) if error.retryable() => {
                 let left = deadline.saturating_sub(scope.clock.elapsed());
-                if left.is_zero() || scope.cancel.is_cancelled() {
+                if left.is_zero() {
                     return Err(error);
                 }
                 tracing::warn!(%error, seconds_left = left.as_secs(), "trying again");
-                scope.clock.sleep(pause.min(left));
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause(scope.clock.as_ref(), &scope.cancel, pause_bound.min(left));
+                pause_bound = (pause_bound * 2).min(LONGEST_PAUSE);
             }
             other => return other,
         }

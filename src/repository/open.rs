@@ -67,7 +67,9 @@ fn packed(options: &RepositoryOptions, clock: &Arc<dyn Clock>) -> Packed {
     let store: Arc<dyn ObjectStore> = match &options.location {
         Location::Directory(path) => Arc::new(LocalStore::new(path.clone())),
         #[cfg(feature = "s3")]
-        Location::S3(options) => Arc::new(S3Store::new(options.as_ref().clone())),
+        Location::S3(place) => {
+            Arc::new(S3Store::new(place.as_ref().clone()).ended_by(options.store.cancel.clone()))
+        }
     };
     let store = wrap(store, &options.store, Arc::clone(clock));
     Packed::new(store, options.packed, Arc::clone(clock))

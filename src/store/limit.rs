@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
+use crate::base::pause::pause;
 use crate::base::timestamp::Timestamp;
-use crate::store::pause::pause;
 use crate::store::{Container, Key, ObjectInfo, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 /// How many listed objects are handed on together.

@@ -8,7 +8,6 @@ pub mod limit;
 pub mod local;
 pub mod memory;
 pub mod options;
-mod pause;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -1,9 +1,10 @@
 //! Tries again what failed for the moment: exponential backoff with full jitter, under one deadline for all
 //! attempts of a call. Must not know why a store fails, only what its errors say of themselves.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -11,8 +12,8 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::base::id::random_hex;
+use crate::base::pause::pause;
 use crate::base::timestamp::Timestamp;
-use crate::store::pause::pause;
 use crate::store::{Container, Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 #[derive(Clone, Debug)]
@@ -39,6 +40,20 @@ impl Default for RetryPolicy {
             cancel: Cancel::new(),
         }
     }
+}
+
+thread_local! {
+    /// When the calls of this thread are given up, however patient the policy is.
+    static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Does `work`, in which this thread's calls to any store are tried again for `limit` at most. For whoever has a
+/// deadline of his own and wants to hear the cause, not that it has passed.
+pub fn retry_no_longer_than<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
+    let before = UNTIL.replace(Instant::now().checked_add(limit));
+    let done = work();
+    UNTIL.set(before);
+    done
 }
 
 #[derive(Debug)]
@@ -105,6 +120,10 @@ impl<'a> Attempts<'a> {
         }
         let passed = self.store.clock.elapsed().saturating_sub(self.started);
         let left = policy.deadline.saturating_sub(passed);
+        let left = match UNTIL.get() {
+            Some(until) => left.min(until.saturating_duration_since(Instant::now())),
+            None => left,
+        };
         if left.is_zero() || policy.cancel.is_cancelled() {
             return Err(error);
         }

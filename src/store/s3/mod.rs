@@ -12,22 +12,35 @@ mod whole;
 mod write;
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
 pub use options::{S3Credentials, S3Encryption, S3Options, SecretSource};
 
+use crate::base::cancel::Cancel;
 use crate::base::timestamp::Timestamp;
 use crate::store::s3::calls::Calls;
+use crate::store::s3::errors::temporary;
 use crate::store::{Container, Key, ObjectStore, Presence, Put, Replace, StoreError, Visit};
 
 /// They move bytes between sockets and callers; the work on the bytes is the callers'.
 const THREADS: usize = 2;
 
+/// How long a request may go on when somebody wants to stop: what is about to be done is done, what hangs is not
+/// waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How late a wish to stop may be noticed.
+const SLICE: Duration = Duration::from_millis(100);
+
 pub struct S3Store {
     options: S3Options,
+    cancel: Cancel,
     /// Made by the first call: to have a store costs nothing.
     open: Mutex<Option<Arc<Open>>>,
 }
@@ -41,16 +54,43 @@ struct Open {
 impl S3Store {
     /// Touches nothing yet.
     pub fn new(options: S3Options) -> Self {
-        Self { options, open: Mutex::new(None) }
+        Self { options, cancel: Cancel::new(), open: Mutex::new(None) }
+    }
+
+    /// With a wish to stop, soon after which requests under way fail.
+    pub fn ended_by(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
     }
 
     /// Blocks until `work` is done. Not for threads that run asynchronous tasks.
     fn run<T>(&self, work: impl AsyncFnOnce(&Calls) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let open = self.open()?;
         match &open.runtime {
-            Some(runtime) => runtime.block_on(Box::pin(work(&open.calls))),
+            Some(runtime) => runtime.block_on(self.unless_stopped(Box::pin(work(&open.calls)))),
             None => Err(self.broken(std::io::ErrorKind::NotConnected.into())),
         }
+    }
+
+    async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let (mut work, mut stopped) = (pin!(work), pin!(self.stopped()));
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => stopped
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(temporary(&self.location(), "stopped before there was an answer"))),
+        })
+        .await
+    }
+
+    async fn stopped(&self) {
+        while !self.cancel.is_cancelled() {
+            tokio::time::sleep(SLICE).await;
+        }
+        tokio::time::sleep(PATIENCE).await;
     }
 
     fn open(&self) -> Result<Arc<Open>, StoreError> {

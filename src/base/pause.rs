@@ -1,4 +1,4 @@
-//! Waiting that a shutdown can cut short.
+//! Waiting that a shutdown can cut short. Knows nothing of what is waited for.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::base::clock::Clock;
 /// How late a cancelled wait may end.
 const SLICE: Duration = Duration::from_millis(200);
 
-pub(super) fn pause(clock: &dyn Clock, cancel: &Cancel, duration: Duration) {
+pub fn pause(clock: &dyn Clock, cancel: &Cancel, duration: Duration) {
     let mut left = duration;
     while !left.is_zero() && !cancel.is_cancelled() {
         let slice = left.min(SLICE);
