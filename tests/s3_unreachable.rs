@@ -213,6 +213,31 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
+fn requests_that_are_not_taken_as_they_are() {
+    for (status, code) in
+        [("400 Bad Request", "InvalidStorageClass"), ("407 Proxy Authentication Required", "")]
+    {
+        let endpoint = refuses(status, code);
+        fails(&lab(&endpoint), 1, &[&endpoint, "s3.storage_class", "proxy"]).says(&[code]);
+    }
+    // Neither is the page of somebody else an answer of the store.
+    let page = answers("200 OK", "<html>Welcome</html>");
+    fails(&lab(&page), 13, &["not in the words of an S3 store"]);
+}
+
+#[test]
+fn keys_that_cannot_be_had_for_the_moment() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = format!("http://{}/keys", listener.local_addr().unwrap());
+    drop(listener);
+    // Whoever gives out keys is down: it may come back, as the store may.
+    let mut lab = without_keys("http://127.0.0.1:1").with("AWS_CONTAINER_CREDENTIALS_FULL_URI", service);
+    fails(&lab, 13, &["access key", "refused"]);
+    lab.set("VOLKEEP_INIT_TIMEOUT", "5s");
+    lab.exits(13, &["init"]).says(&["trying again"]);
+}
+
+#[test]
 fn a_store_that_is_down_for_the_moment() {
     let endpoint = refuses("503 Slow Down", "SlowDown");
     fails(&lab(&endpoint), 13, &[&endpoint, "limits.retry"]);

@@ -36,6 +36,11 @@ pub fn store(error: &StoreError) -> Option<String> {
              it is asked again"
                 .to_owned()
         }
+        StoreError::Io { location, .. } if bucket(location).is_some() => about(
+            location,
+            "the request is not taken as it is; does the store know s3.storage_class, s3.encryption and \
+             s3.kms_key, is the endpoint one of S3 and no web page, and is no proxy in between?",
+        ),
         StoreError::Full { .. } => "make room in the repository".to_owned(),
         _ => return None,
     })

@@ -6,7 +6,7 @@ use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
 use crate::store::s3::transport::Stalled;
 use crate::store::{Denial, Obstacle, StoreError};
@@ -106,6 +106,9 @@ pub(super) fn of_service(
     let reason = match (code, message) {
         (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
         (Some(code), _) => format!("{code} ({status})"),
+        (None, _) if (200..=299).contains(&status) => {
+            format!("the answer was {status}, and not in the words of an S3 store; is the endpoint right?")
+        }
         (None, _) => format!("the answer was {status}"),
     };
     let denied = |denial| {
@@ -173,18 +176,7 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
     let location = location.to_owned();
     let reason = chain(error);
     if let Some(cause) = find::<CredentialsError>(error) {
-        let (reason, denial) = match cause {
-            CredentialsError::CredentialsNotLoaded(_) => {
-                ("no access key was found".to_owned(), Denial::NoCredentials)
-            }
-            // The last that is asked is the machine itself, and only when nothing else had a key.
-            CredentialsError::ProviderError(_) if chain(cause).contains("IMDS") => (
-                format!("no access key was found, not on this machine either: {}", chain(cause)),
-                Denial::NoCredentials,
-            ),
-            other => (chain(other), Denial::Credentials),
-        };
-        return StoreError::Denied { location, reason, denial };
+        return without_key(location, cause);
     }
     if let Some(stalled) = find::<Stalled>(error) {
         let reason = stalled.to_string();
@@ -212,6 +204,29 @@ fn on_the_way(location: &str, error: &(dyn Error + 'static)) -> StoreError {
         _ => Obstacle::Network,
     };
     StoreError::Unreachable { location, reason, obstacle }
+}
+
+fn without_key(location: String, cause: &CredentialsError) -> StoreError {
+    let denied = |reason: String, denial| StoreError::Denied { location: location.clone(), reason, denial };
+    let told = chain(cause);
+    match cause {
+        CredentialsError::CredentialsNotLoaded(_) => {
+            denied("no access key was found".to_owned(), Denial::NoCredentials)
+        }
+        // The last that is asked is the machine itself, and only when nothing else had a key.
+        CredentialsError::ProviderError(_) if told.contains("IMDS") => denied(
+            format!("no access key was found, not on this machine either: {told}"),
+            Denial::NoCredentials,
+        ),
+        // Somebody is to give out keys and did not answer: he may come back, as the store may.
+        _ if matches!(cause, CredentialsError::ProviderTimedOut(_))
+            || find::<ConnectorError>(cause).is_some() =>
+        {
+            let reason = format!("nobody answers who gives out the access key: {told}");
+            StoreError::Unreachable { location, reason, obstacle: Obstacle::Network }
+        }
+        _ => denied(format!("the access key cannot be had: {told}"), Denial::Credentials),
+    }
 }
 
 /// What the TLS library says of somebody whom it does not trust, or who speaks another protocol.
