@@ -141,3 +141,74 @@ fn answers_without_end_do_not_fill_the_memory() {
     assert!(given.load(Ordering::SeqCst) < MOST, "{given:?} bytes");
     assert!(matches!(outcome, Err(StoreError::Temporary { .. })), "{outcome:?}");
 }
+
+const CONTENT: &str = "abcdefghijklmnopqrstuvwxyz";
+
+/// The first place and the one behind the last that a request asks for.
+fn wanted(request: &str) -> (usize, usize) {
+    let range =
+        request.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let Some((first, last)) = range.as_deref().and_then(|range| range.split_once('-')) else {
+        return (0, CONTENT.len());
+    };
+    let end = last.trim().parse().map_or(CONTENT.len(), |last: usize| last + 1);
+    (first.parse().unwrap(), end)
+}
+
+/// Announces `first..end` and gives `cut` bytes of it.
+fn part(stream: &mut TcpStream, tag: &str, first: usize, end: usize, cut: usize) -> std::io::Result<()> {
+    let (all, last, length) = (CONTENT.len(), end - 1, end - first);
+    write!(
+        stream,
+        "HTTP/1.1 206 Partial Content\r\nETag: \"{tag}\"\r\nContent-Range: bytes {first}-{last}/{all}\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{}",
+        &CONTENT[first..end.min(first + cut)]
+    )
+}
+
+#[test]
+fn parts_of_an_object_are_put_together_and_nothing_comes_twice() {
+    let key = Key::new("a/1").unwrap();
+    let read = |store: &S3Store| store.get_range(&key, 3, 20).map(|bytes| String::from_utf8(bytes).unwrap());
+    // Cut after some bytes each time.
+    let cut = store(|request, stream| {
+        let (first, end) = wanted(request);
+        part(stream, "x", first, end, 7)
+    });
+    assert_eq!(read(&cut).unwrap(), CONTENT[3..23]);
+    // Fewer at once than were asked for, and said so: the object is not shorter for that.
+    let thrifty = store(|request, stream| {
+        let (first, end) = wanted(request);
+        part(stream, "x", first, end.min(first + 7), 7)
+    });
+    assert_eq!(read(&thrifty).unwrap(), CONTENT[3..23]);
+    // More than was asked for.
+    let lavish = store(|request, stream| part(stream, "x", wanted(request).0 - 2, 26, 26));
+    assert_eq!(read(&lavish).unwrap(), CONTENT[3..23]);
+    // Always everything, cut while it lasts.
+    let given = AtomicU64::new(0);
+    let whole = store(move |_, stream| {
+        let cut = 10 * (given.fetch_add(1, Ordering::SeqCst) as usize + 1);
+        let length = CONTENT.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(&CONTENT.as_bytes()[..cut.min(length)])
+    });
+    assert_eq!(read(&whole).unwrap(), CONTENT[3..23]);
+}
+
+#[test]
+fn parts_of_another_object_are_refused() {
+    let key = Key::new("a/1").unwrap();
+    let given = AtomicU64::new(0);
+    let replaced = store(move |request, stream| {
+        let (first, end) = wanted(request);
+        part(stream, &given.fetch_add(1, Ordering::SeqCst).to_string(), first, end, 7)
+    });
+    let elsewhere = store(|request, stream| part(stream, "x", wanted(request).0 + 1, 26, 26));
+    for (store, what) in [(replaced, "replaced"), (elsewhere, "another part")] {
+        let outcome = store.get_range(&key, 3, 20);
+        assert!(matches!(outcome, Err(StoreError::Temporary { .. })), "{what}: {outcome:?}");
+    }
+    let short = store(|request, stream| part(stream, "x", wanted(request).0, 26, 26));
+    assert!(matches!(short.get_range(&key, 3, 40), Err(StoreError::ShortRead { found: 26, .. })));
+}

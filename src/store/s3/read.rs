@@ -77,15 +77,14 @@ async fn fetch(
         let part = Part::of(&answer, wanted.offset + had as u64);
         if had == 0 {
             tag = answer.e_tag().map(str::to_owned);
-            expected = match (wanted.length, part.length) {
-                (Some(length), Some(found)) if found < length && part.total.is_some() => {
-                    let found = part.total.unwrap_or_default();
-                    let expected = wanted.offset.saturating_add(length);
+            if let (Some(length), Some(found)) = (wanted.length, part.total) {
+                // A part that is shorter than asked for is none: stores may give less at once.
+                let expected = wanted.offset.saturating_add(length);
+                if found < expected {
                     return Err(StoreError::ShortRead { key: key.clone(), expected, found });
                 }
-                (Some(length), _) => Some(length),
-                (None, length) => length,
-            };
+            }
+            expected = wanted.length.or(part.length);
             reserve(calls, bytes, expected)?;
         } else if answer.e_tag() != tag.as_deref() {
             return Err(temporary(calls.location(), format!("{key} was replaced while it was read")));
