@@ -76,15 +76,46 @@ pub fn upload(
     failure: &Mutex<Option<RepositoryError>>,
 ) {
     for upload in uploads {
+        // What stops the run is that no uploader is left to receive, so all of them go when one has failed.
+        if failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
         // Segments are written by the run itself.
         let Upload::Pack { pack, .. } = upload else { continue };
         let put = keys::pack(pack.id).and_then(|key| objects.store.put(&key, &pack.bytes));
         if let Err(error) = put {
             failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.into());
-            // Dropping the receiver is what stops the run.
             return;
         }
         let size = pack.bytes.len() as u64;
         safe.lock().unwrap_or_else(PoisonError::into_inner).push((pack.id, size, pack.frames));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::base::timestamp::Timestamp;
+    use crate::repository::packed::codec::Codec;
+    use crate::repository::packed::pack::PackBuilder;
+    use crate::store::{MemoryStore, ObjectStore};
+
+    #[test]
+    fn when_one_pack_failed_no_other_is_uploaded() {
+        let store = Arc::new(MemoryStore::new(Arc::new(ManualClock::at(Timestamp::default()))));
+        store.create().unwrap();
+        let objects = Objects { store: store.clone(), codec: Codec::None, level: 0 };
+        let (sender, uploads) = crossbeam_channel::bounded(1);
+        let pack = PackBuilder::new(1 << 10).unwrap().finish(Codec::None).unwrap();
+        sender.send(Upload::Pack { pack, files: HashMap::new() }).unwrap();
+        drop(sender);
+        // By another of the threads that upload.
+        let failure = Mutex::new(Some(RepositoryError::Cancelled));
+        upload(&objects, &uploads, &Mutex::default(), &failure);
+        store.list("", &mut |object| panic!("{}", object.key)).unwrap();
     }
 }
