@@ -1,5 +1,8 @@
 //! From the checked configuration to the options that each module owns. The only place that knows both.
 
+#[cfg(feature = "s3")]
+use std::time::Duration;
+
 use crate::base::process::CommandSpec;
 use crate::config::model::{Caches, Compression, Config, OnForeign, OnStale, RepositoryConfig};
 use crate::config::repository_url::RepositoryUrl;
@@ -14,6 +17,10 @@ use crate::repository::{Location, RepositoryOptions, Workers};
 use crate::store::StoreOptions;
 use crate::tree::{ExcludeError, Excludes};
 use crate::volume::{QuarantineOptions, VolumeOptions};
+
+/// A server that is well may think for this long.
+#[cfg(feature = "s3")]
+const SHORTEST_STALL: Duration = Duration::from_secs(5);
 
 /// More threads than this only wait for each other.
 const MOST_THREADS: usize = 16;
@@ -55,7 +62,11 @@ impl Config {
             location: match &repository.url {
                 RepositoryUrl::File(path) => Location::Directory(path.clone()),
                 #[cfg(feature = "s3")]
-                RepositoryUrl::S3(address) => Location::S3(Box::new(repository.s3.options(address))),
+                RepositoryUrl::S3(address) => {
+                    let mut options = repository.s3.options(address);
+                    options.stall_timeout = self.stall_timeout(options.stall_timeout);
+                    Location::S3(Box::new(options))
+                }
             },
             packed: PackedOptions { codec, level: Some(repository.level) },
             store: StoreOptions {
@@ -65,6 +76,16 @@ impl Config {
                 download: self.limits.download.0,
                 ..StoreOptions::default()
             },
+        }
+    }
+
+    /// How long nothing may move in a request. Who wants to try for a short time does not want to wait much longer
+    /// for a server that is silent; zero says that one attempt is enough, not how long it may take.
+    #[cfg(feature = "s3")]
+    fn stall_timeout(&self, longest: Duration) -> Duration {
+        match self.limits.retry.0 {
+            Duration::ZERO => longest,
+            retry => retry.clamp(SHORTEST_STALL.min(longest), longest),
         }
     }
 
