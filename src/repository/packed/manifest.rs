@@ -16,10 +16,10 @@ use crate::snapshot::{Entry, Extent, Kind, RelativePath};
 
 /// Between these a segment ends at a path whose hash says so, so that an insertion moves no cut behind the
 /// next one.
-const FEWEST: usize = 20_000;
-const MOST: usize = 50_000;
+const FEWEST: usize = 10_000;
+const MOST: usize = 25_000;
 /// One path in so many may end a segment.
-const CUT_ONE_IN: u64 = 12_000;
+const CUT_ONE_IN: u64 = 6_000;
 
 /// Where an entry waits for its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
