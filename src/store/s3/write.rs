@@ -103,6 +103,7 @@ async fn put_whole(calls: &Calls, key: &Key, bytes: &Bytes, condition: &Conditio
 }
 
 async fn put_once(calls: &Calls, key: &Key, bytes: &Bytes, condition: &Condition) -> Result<(), Refusal> {
+    let (encryption, key_id) = encryption(calls);
     let request = calls
         .client()
         .put_object()
@@ -110,14 +111,9 @@ async fn put_once(calls: &Calls, key: &Key, bytes: &Bytes, condition: &Condition
         .key(calls.name(key))
         .set_content_md5(md5(calls, bytes))
         .set_storage_class(storage_class(calls, bytes.len()))
+        .set_server_side_encryption(encryption)
+        .set_ssekms_key_id(key_id)
         .body(ByteStream::from(bytes.clone()));
-    let request = match &calls.options.encryption {
-        S3Encryption::Default => request,
-        S3Encryption::S3 => request.server_side_encryption(ServerSideEncryption::Aes256),
-        S3Encryption::Kms(id) => {
-            request.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(id.clone())
-        }
-    };
     let request = match condition {
         Condition::None => request,
         Condition::Absent => request.if_none_match("*"),
@@ -135,19 +131,15 @@ async fn send(calls: &Calls, request: PutObjectFluentBuilder) -> Result<(), Refu
 
 /// One part after another: packs are uploaded several at a time, which fills the line as well.
 async fn in_parts(calls: &Calls, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
+    let (encryption, key_id) = encryption(calls);
     let request = calls
         .client()
         .create_multipart_upload()
         .bucket(calls.bucket())
         .key(calls.name(key))
-        .set_storage_class(storage_class(calls, bytes.len()));
-    let request = match &calls.options.encryption {
-        S3Encryption::Default => request,
-        S3Encryption::S3 => request.server_side_encryption(ServerSideEncryption::Aes256),
-        S3Encryption::Kms(id) => {
-            request.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(id.clone())
-        }
-    };
+        .set_storage_class(storage_class(calls, bytes.len()))
+        .set_server_side_encryption(encryption)
+        .set_ssekms_key_id(key_id);
     let begun = request.send().await.map_err(|error| calls.trouble(calls.sort("s3:PutObject", error)))?;
     let Some(upload) = begun.upload_id() else {
         return Err(temporary(calls.location(), "an upload was begun and has no name"));
@@ -273,6 +265,15 @@ async fn delete_batch(calls: &Calls, keys: &[Key]) -> Result<(), StoreError> {
                 crate::store::s3::errors::of_service(calls.location(), "s3:DeleteObject", 200, code, message);
             Err(calls.trouble(refusal))
         }
+    }
+}
+
+/// What the server is asked to do to new objects, and by which key.
+fn encryption(calls: &Calls) -> (Option<ServerSideEncryption>, Option<String>) {
+    match &calls.options.encryption {
+        S3Encryption::Default => (None, None),
+        S3Encryption::S3 => (Some(ServerSideEncryption::Aes256), None),
+        S3Encryption::Kms(key_id) => (Some(ServerSideEncryption::AwsKms), key_id.clone()),
     }
 }
 

@@ -154,9 +154,7 @@ impl<'a> Index<'a> {
 
 /// The verified lines of a segment.
 pub fn lines_of(objects: &Objects, segment: &SegmentRef) -> Result<Vec<u8>, RepositoryError> {
-    let key = keys::segment(&segment.id)?;
-    let stored = objects.needed(&key, objects.store.get(&key))?;
-    objects.decode_segment(segment, &stored).map_err(|reason| objects.damaged(key.as_str(), reason))
+    objects.segment_lines(segment, &objects.stored_segment(segment)?)
 }
 
 pub fn frames_of(objects: &Objects, segment: &SegmentRef) -> Result<Vec<Frame>, RepositoryError> {
