@@ -107,11 +107,12 @@ fn what_a_killed_backup_uploaded_is_used_by_the_next() {
     let first = First::of(&lab);
     let proxy = proxy_before(&mut lab);
     fs::write(lab.volume().join("uploading"), random_bytes(77, 24 << 20)).unwrap();
-    // Three packs arrive, the fourth never does.
+    // Three packs arrive, the fourth and the fifth never do. At this memory there are two uploaders: when both
+    // are at the next pack, each has noted what it uploaded before.
     proxy.add(Rule::on("PUT", "/packs/", Trouble::Silence).after(3));
     proxy.forget_seen();
     let mut backup = start(&mut lab.command(&["backup"]));
-    proxy.await_requests("PUT", "/packs/", 4);
+    proxy.await_requests("PUT", "/packs/", 5);
     proxy.await_answers("PUT", "/packs/", 3);
     backup.kill().unwrap();
     assert!(!backup.wait().unwrap().success());
