@@ -1,0 +1,6 @@
+//! What runs beside the app: jobs by schedule and on request, under the volume's locks, with a state that lasts
+//! on the volume and is shown to the outside. Must not know the command line or the configuration file.
+
+pub mod control;
+pub mod record;
+pub mod status;
