@@ -553,6 +553,7 @@ impl Lab {
     fn check(&self) -> Result<(), TestCaseError> {
         let request = CheckRequest {
             verify_percent: 100,
+            verify_turn: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

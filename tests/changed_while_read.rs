@@ -259,6 +259,7 @@ impl Lab {
     fn findings(&self) -> Vec<String> {
         let request = CheckRequest {
             verify_percent: 100,
+            verify_turn: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

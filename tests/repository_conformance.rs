@@ -181,6 +181,7 @@ impl Lab {
     fn check(&self, percent: u8) -> Vec<String> {
         let request = CheckRequest {
             verify_percent: percent,
+            verify_turn: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

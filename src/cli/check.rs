@@ -9,7 +9,7 @@ use crate::cli::render::{grouped, json, plural, printable};
 use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::ops;
-use crate::ops::check::Checked;
+use crate::ops::check::{CheckOptions, Checked};
 
 /// Look for damage in the repository
 ///
@@ -27,8 +27,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (scope, _) = open_scope(context, Needs::BOTH)?;
-    let percent = arguments.verify.map_or(0, |percent| percent.0);
-    let all = context.with_progress("checking", &scope.progress, || ops::check::run(&scope, percent))?;
+    let verify_percent = arguments.verify.map_or(0, |percent| percent.0);
+    let options = CheckOptions { verify_percent, verify_turn: None };
+    let all = context.with_progress("checking", &scope.progress, || ops::check::run(&scope, options))?;
     if arguments.json {
         context.print(&json(&all)?)?;
     } else {

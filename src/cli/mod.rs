@@ -26,6 +26,7 @@ pub mod scope;
 pub mod signals;
 pub mod snapshots;
 pub mod status;
+pub mod task;
 pub mod termination;
 pub mod wait;
 
@@ -70,13 +71,20 @@ enum Command {
     Demo(demo::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    #[command(hide = true)]
+    Task(task::Arguments),
 }
 
 impl Command {
     /// Those that look at the wish to end; all others are ended by the signal itself, having begun nothing.
     fn ends_in_order(&self) -> bool {
         match self {
-            Self::Init(_) | Self::Backup(_) | Self::Restore(_) | Self::Check(_) | Self::Wait(_) => true,
+            Self::Init(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Check(_)
+            | Self::Wait(_)
+            | Self::Task(_) => true,
             Self::Repository(arguments) => arguments.ends_in_order(),
             _ => false,
         }
@@ -100,6 +108,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Export(arguments) => export::run(&arguments, context),
         Command::Repository(arguments) => repository::run(&arguments, context),
         Command::Demo(arguments) => demo::run(&arguments, context),
+        Command::Task(arguments) => task::run(&arguments, context),
     }
 }
 

@@ -12,11 +12,20 @@ pub struct Checked {
     pub report: CheckReport,
 }
 
-/// `verify_percent` of the packs are read in full; 0 is structure only.
-pub fn run(scope: &Scope, verify_percent: u8) -> Result<Vec<Checked>, OpsError> {
+/// How much of the data is read beside the structure.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckOptions {
+    /// Of the packs, in full; 0 is structure only.
+    pub verify_percent: u8,
+    /// Which part, for those who come again: see `CheckRequest::verify_turn`.
+    pub verify_turn: Option<u64>,
+}
+
+pub fn run(scope: &Scope, options: CheckOptions) -> Result<Vec<Checked>, OpsError> {
     scope.first_repository()?;
     let request = CheckRequest {
-        verify_percent,
+        verify_percent: options.verify_percent,
+        verify_turn: options.verify_turn,
         workers: scope.workers.clone(),
         cancel: scope.cancel.clone(),
         progress: scope.progress.clone(),

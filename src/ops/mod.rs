@@ -10,6 +10,7 @@ pub mod error;
 pub mod export;
 pub mod health;
 pub mod init;
+pub mod lease;
 pub mod reach;
 pub mod restore;
 pub mod scope;

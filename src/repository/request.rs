@@ -125,6 +125,9 @@ pub struct RestoreReport {
 pub struct CheckRequest {
     /// Which part of the packs to read in full: 0 reads structure only, 100 everything.
     pub verify_percent: u8,
+    /// Which of the parts, counted on from call to call: after 100 divided by the percentage, rounded up, every
+    /// pack that was there all the time has been read once. `None`: packs spread evenly, the same each time.
+    pub verify_turn: Option<u64>,
     pub workers: Workers,
     pub cancel: Cancel,
     pub progress: Progress,

@@ -2,5 +2,8 @@
 //! on the volume and is shown to the outside. Must not know the command line or the configuration file.
 
 pub mod control;
+pub mod desk;
 pub mod record;
+pub mod state;
 pub mod status;
+pub mod task;

@@ -112,6 +112,7 @@ impl Pod {
     pub fn check(&self) -> Vec<String> {
         let request = CheckRequest {
             verify_percent: 100,
+            verify_turn: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

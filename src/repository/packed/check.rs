@@ -121,9 +121,14 @@ impl Check<'_> {
                 }
             })
             .map_err(|error| RepositoryError::Worker(format!("starting a thread: {error}")))?;
+            let turn = request.verify_turn.map(|turn| Turn::new(turn, verified));
+            let some_are_due = turn.is_some_and(|turn| self.packs.keys().any(|id| turn.is_due(*id)));
             for (number, (id, pack)) in self.packs.iter().enumerate() {
                 cancelled(request)?;
-                let whole = is_chosen(number, self.packs.len(), verified);
+                let whole = match turn {
+                    Some(turn) if some_are_due => turn.is_due(*id),
+                    _ => is_chosen(number, self.packs.len(), verified),
+                };
                 jobs.send((*id, pack, whole))
                     .map_err(|_| RepositoryError::Worker("no worker is left".to_owned()))?;
             }
@@ -223,6 +228,24 @@ fn look_at(
         }
     }
     Ok(bytes)
+}
+
+/// One of several parts into which the packs fall by their random ids, whatever comes and goes beside them.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    parts: u64,
+    part: u64,
+}
+
+impl Turn {
+    fn new(turn: u64, percent: u8) -> Self {
+        let parts = 100u64.div_ceil(u64::from(percent.max(1)));
+        Self { parts, part: turn % parts }
+    }
+
+    fn is_due(self, pack: PackId) -> bool {
+        pack.number() % self.parts == self.part
+    }
 }
 
 /// Spreads the chosen packs evenly.

@@ -64,6 +64,12 @@ impl Frame {
 }
 
 impl PackId {
+    /// As random as the id: to spread packs by.
+    pub fn number(self) -> u64 {
+        // The lower half is as good as all of it.
+        self.0 as u64
+    }
+
     pub fn random() -> std::io::Result<Self> {
         let text = random_hex(16)?;
         Self::parse(&text).ok_or_else(|| std::io::Error::other("the kernel gave no random bytes"))

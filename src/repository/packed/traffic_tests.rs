@@ -237,6 +237,7 @@ fn verifying_has_all_connections_busy() {
     lab.together(Operation::Size, keys::PACKS, CONNECTIONS);
     let request = CheckRequest {
         verify_percent: 100,
+        verify_turn: None,
         workers: workers(16, CONNECTIONS),
         cancel: Cancel::new(),
         progress: Progress::default(),

@@ -1,0 +1,164 @@
+//! `volkeep task`, hidden: what a sidecar has a child process do. The answer is one line of JSON on stdout; the log
+//! goes to stderr as ever.
+
+use clap::{Args, Subcommand};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::cli::context::Context;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::scope::open_scope;
+use crate::config::Needs;
+use crate::config::model::Config;
+use crate::ops::backup::Stored;
+use crate::ops::check::{CheckOptions, Checked};
+use crate::ops::{self, Scope};
+use crate::sidecar::record::Figures;
+use crate::sidecar::task::{Task, TaskReport};
+
+/// Do one piece of work for a sidecar
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    task: Wanted,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Wanted {
+    Backup,
+    Check,
+    Verify {
+        #[arg(long)]
+        percent: u8,
+        #[arg(long)]
+        turn: u64,
+    },
+    Lease {
+        #[arg(long)]
+        take: bool,
+    },
+}
+
+impl From<Wanted> for Task {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Backup => Self::Backup,
+            Wanted::Check => Self::Check,
+            Wanted::Verify { percent, turn } => Self::Verify { percent, turn },
+            Wanted::Lease { take } => Self::Lease { take },
+        }
+    }
+}
+
+pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
+    // A sidecar that is killed takes its children along: the next one must not find them at work.
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        tracing::debug!(%error, "a killed sidecar will not end this run");
+    }
+    let report = match work(arguments.task.into(), context) {
+        Ok(report) => report,
+        Err(failure) => {
+            let failure = if context.cancel.is_cancelled() { failure.stopped() } else { failure };
+            report_of(&failure, Figures::default())
+        }
+    };
+    let line = serde_json::to_string(&report).map_err(|error| Failure::of(Exit::Failed, &error))?;
+    context.print(&format!("{line}\n"))?;
+    Ok(Exit::Done)
+}
+
+fn work(task: Task, context: &mut Context<'_>) -> Result<TaskReport, Failure> {
+    let (scope, config) = open_scope(context, Needs::BOTH)?;
+    match task {
+        Task::Backup => back_up(&scope, &config),
+        Task::Prune => Err(Failure::new(Exit::Failed, "prune")),
+        Task::Check => check(&scope, CheckOptions::default()),
+        Task::Verify { percent, turn } => {
+            check(&scope, CheckOptions { verify_percent: percent, verify_turn: Some(turn) })
+        }
+        Task::Lease { take } => {
+            Ok(TaskReport { leases: ops::lease::keep(&scope, take)?, ..TaskReport::default() })
+        }
+    }
+}
+
+fn back_up(scope: &Scope, config: &Config) -> Result<TaskReport, Failure> {
+    let (stored, failure) = ops::backup::run(scope, &config.backup_options(false, false))?;
+    let figures = figures_of(&stored);
+    if let Some(failure) = failure {
+        return Ok(report_of(&failure.into(), figures));
+    }
+    Ok(match figures.problems {
+        Some(1..) => {
+            let named: Vec<&str> =
+                stored.iter().flat_map(|one| &one.report.problems).map(String::as_str).collect();
+            TaskReport {
+                code: Exit::Partial.code(),
+                reason: Some(format!("not stored as it should be: {}", named.join("; "))),
+                hint: None,
+                figures,
+                leases: Vec::new(),
+            }
+        }
+        _ => TaskReport { figures, ..TaskReport::default() },
+    })
+}
+
+/// Of the volume by the first report, of what was written by all.
+fn figures_of(stored: &[Stored]) -> Figures {
+    let Some(first) = stored.first() else { return Figures::default() };
+    let report = &first.report;
+    Figures {
+        snapshot: report.snapshot.as_ref().map(|snapshot| snapshot.id.0.clone()),
+        files: Some(report.totals.files),
+        bytes: Some(report.totals.bytes),
+        read_bytes: Some(report.bytes_read),
+        stored_bytes: Some(stored.iter().map(|one| one.report.stored_bytes).sum()),
+        problems: Some(report.problem_count),
+        ..Figures::default()
+    }
+}
+
+fn check(scope: &Scope, options: CheckOptions) -> Result<TaskReport, Failure> {
+    let all = ops::check::run(scope, options)?;
+    let findings: u64 = all.iter().map(|checked| checked.report.findings.len() as u64).sum();
+    let figures = Figures {
+        findings: Some(findings),
+        read_bytes: Some(all.iter().map(|checked| checked.report.verified_bytes).sum()),
+        repository_snapshots: all.first().map(|checked| checked.report.snapshots),
+        ..Figures::default()
+    };
+    if findings == 0 {
+        return Ok(TaskReport { figures, ..TaskReport::default() });
+    }
+    let failure = Failure::new(Exit::Damaged, damage(&all)).hint(
+        "`volkeep check` names everything that is damaged; snapshots that it does not name can be restored",
+    );
+    Ok(report_of(&failure, figures))
+}
+
+fn damage(all: &[Checked]) -> String {
+    let lines: Vec<String> = all
+        .iter()
+        .flat_map(|checked| {
+            checked
+                .report
+                .findings
+                .iter()
+                .map(|f| format!("{}/{}: {}", checked.repository, f.object, f.reason))
+        })
+        .take(10)
+        .collect();
+    lines.join("; ")
+}
+
+fn report_of(failure: &Failure, figures: Figures) -> TaskReport {
+    let parts: Vec<&str> =
+        std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect();
+    TaskReport {
+        code: failure.exit.code(),
+        reason: Some(parts.join(": ")),
+        hint: failure.hint.clone(),
+        figures,
+        leases: Vec::new(),
+    }
+}
