@@ -74,7 +74,7 @@ impl Desk {
     /// The next run that may begin; it counts as running from now on. In the order in which they were wanted, but
     /// one that has to wait does not hold up others, except that nobody passes one that wants the volume alone:
     /// it would never get it.
-    pub fn next(&mut self) -> Option<Waiting> {
+    pub fn begin_next(&mut self) -> Option<Waiting> {
         let mut reserved = false;
         let position = self.waiting.iter().position(|waiting| {
             if reserved && waiting.needs.volume != Access::None {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn begin(desk: &mut Desk) -> Vec<String> {
-        std::iter::from_fn(|| desk.next().map(|waiting| waiting.job)).collect()
+        std::iter::from_fn(|| desk.begin_next().map(|waiting| waiting.job)).collect()
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         let mut desk = Desk::default();
         want(&mut desk, "a", BACKUP);
         want(&mut desk, "b", PRUNE);
-        assert_eq!(desk.next().map(|waiting| waiting.job).as_deref(), Some("a"));
+        assert_eq!(desk.begin_next().map(|waiting| waiting.job).as_deref(), Some("a"));
         assert_eq!(desk.clear(), ["b"]);
         assert!(begin(&mut desk).is_empty() && desk.is_running("a") && !desk.is_idle());
     }
