@@ -1,6 +1,6 @@
 //! Environment variables as settings: every key of the schema has one, and any may come from a file by
 //! `…_FILE`; where the schema itself has a key for that file, the variable sets that. Must not know single keys but
-//! the four short names.
+//! those with short names.
 
 use std::path::PathBuf;
 
@@ -19,11 +19,15 @@ pub const TERMINATION_LOG_VARIABLE: &str = "VOLKEEP_TERMINATION_LOG";
 /// Stands in front of the keys of the one repository that variables and flags can describe.
 pub const REPOSITORY: &str = "repository";
 
-const SHORT: [(&str, &str); 4] = [
+/// The first of several is the one that is spoken of. `RUNAT` is what other sidecars call it.
+const SHORT: [(&str, &str); 7] = [
     ("VOLKEEP_VOLUME", "volume.path"),
     ("VOLKEEP_STATE_DIR", "volume.state_dir"),
     ("VOLKEEP_IDENTITY", "volume.identity"),
     ("VOLKEEP_REPOSITORY", "repository.url"),
+    ("VOLKEEP_SCHEDULE", "jobs.backup.schedule"),
+    ("RUNAT", "jobs.backup.schedule"),
+    ("VOLKEEP_PING_URL", "sidecar.ping_url"),
 ];
 
 /// A key that a variable sets. `name` is the variable, with `_FILE` if it was that.
@@ -77,8 +81,8 @@ struct Name {
 
 fn names(key: &Key, all: &[Key]) -> Vec<Name> {
     let long = format!("{PREFIX}{}", key.path.replace('.', "_").to_uppercase());
-    let short = variable_for(&key.path);
-    let plain = if short == long { vec![long] } else { vec![short, long] };
+    let short = SHORT.iter().filter(|(_, short)| *short == key.path).map(|(name, _)| (*name).to_owned());
+    let plain: Vec<String> = short.chain([long]).collect();
     let exists = |path: &str| all.iter().any(|other| other.path == path);
     // `secret` with a twin `secret_file`: the variable SECRET_FILE is that of the twin, which is read when it is
     // needed; and nobody means the file SECRET_FILE_FILE.
@@ -86,7 +90,8 @@ fn names(key: &Key, all: &[Key]) -> Vec<Name> {
     plain
         .into_iter()
         .flat_map(|text| {
-            let file = (!twin).then(|| Name { text: format!("{text}_FILE"), of_file: true });
+            let ours = text.starts_with(PREFIX);
+            let file = (ours && !twin).then(|| Name { text: format!("{text}_FILE"), of_file: true });
             [Some(Name { text, of_file: false }), file]
         })
         .flatten()

@@ -19,12 +19,13 @@ pub struct Document {
     pub lines: BTreeMap<String, u64>,
 }
 
-/// `Ok(None)` when there is no such file.
-pub fn read(path: &Path) -> Result<Option<Document>, ConfigError> {
+/// The text and what it says. `Ok(None)` when there is no such file.
+pub fn read(path: &Path) -> Result<Option<(String, Document)>, ConfigError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => {
-            parse(&text).map(Some).map_err(|message| ConfigError::Syntax { path: path.to_owned(), message })
-        }
+        Ok(text) => match parse(&text) {
+            Ok(document) => Ok(Some((text, document))),
+            Err(message) => Err(ConfigError::Syntax { path: path.to_owned(), message }),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ConfigError::FileUnreadable { path: path.to_owned(), source }),
     }

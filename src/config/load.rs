@@ -32,8 +32,9 @@ pub struct Flags {
 pub struct Loaded {
     pub config: Config,
     pub origins: Origins,
-    /// The file that was read, if there was one.
+    /// The file that was read, if there was one, and its text: for a child that is to have the same.
     pub file: Option<PathBuf>,
+    pub text: String,
     /// To be logged once the log is set up as the configuration says.
     pub warnings: Vec<String>,
 }
@@ -61,13 +62,20 @@ fn load_with_default(
     draft.refuse_unknown_keys(&schema);
     let config = draft.config(&schema, needs);
     match draft.errors.is_empty() {
-        true => Ok(Loaded { config, origins: draft.origins, file, warnings: variables.warnings }),
+        true => Ok(Loaded {
+            config,
+            origins: draft.origins,
+            file,
+            text: draft.text,
+            warnings: variables.warnings,
+        }),
         false => Err(ConfigErrors(draft.errors)),
     }
 }
 
 #[derive(Default)]
 struct Draft {
+    text: String,
     values: Map<String, Value>,
     origins: Origins,
     errors: Vec<ConfigError>,
@@ -89,7 +97,7 @@ impl Draft {
             (None, Some(path)) => (PathBuf::from(path), Some("named by VOLKEEP_CONFIG")),
             (None, None) => (default_file.to_owned(), None),
         };
-        let Some(Document { values, lines }) = file::read(&path)? else {
+        let Some((text, Document { values, lines })) = file::read(&path)? else {
             return match named_by {
                 Some(named_by) => {
                     Err(ConfigError::FileMissing { path, named_by: named_by.to_owned() }.into())
@@ -97,7 +105,7 @@ impl Draft {
                 None => Ok(None),
             };
         };
-        self.values = values;
+        (self.text, self.values) = (text, values);
         for (key, line) in lines {
             self.origins.set(&key, Origin::File { path: path.clone(), line: Some(line) });
         }

@@ -343,7 +343,7 @@ mod files {
     #[test]
     fn the_full_file_names_every_key() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/full.yaml");
-        let document = file::read(&path).unwrap().unwrap();
+        let (_, document) = file::read(&path).unwrap().unwrap();
         let plain = |key: &String| {
             let mut text = key.clone();
             while let (Some(start), Some(end)) = (text.find('['), text.find(']')) {

@@ -58,6 +58,12 @@ pub fn unknown_keys(value: &Value, schema: &Value) -> Vec<UnknownKey> {
     found
 }
 
+/// What the key `name` of a mapping holds: one that is known, or one of those whose names are free.
+pub fn property<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    let known = schema.get("properties").and_then(|all| all.get(name));
+    known.or_else(|| schema.get("additionalProperties").filter(|others| others.is_object()))
+}
+
 /// The name out of `known` that `word` is probably meant to be.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let bound = (word.len() / 3).max(2);
@@ -75,9 +81,19 @@ fn close(schema: &mut Value) {
     if let Some(Value::String(description)) = object.get_mut("description") {
         *description = description.replace('\n', " ");
     }
+    // Where names are free, what they hold is not.
+    let free = match object.get_mut("additionalProperties") {
+        Some(others @ Value::Object(_)) => {
+            close(others);
+            true
+        }
+        _ => false,
+    };
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
         properties.values_mut().for_each(close);
-        object.insert("additionalProperties".to_owned(), Value::Bool(false));
+        if !free {
+            object.insert("additionalProperties".to_owned(), Value::Bool(false));
+        }
     }
     if let Some(items) = object.get_mut("items") {
         close(items);
@@ -127,7 +143,7 @@ fn collect_unknown(value: &Value, schema: &Value, at: &str, found: &mut Vec<Unkn
         Value::Object(given) => {
             let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
             for (name, value) in given {
-                match known.get(name) {
+                match property(schema, name) {
                     Some(property) => collect_unknown(value, property, &join(at, name), found),
                     None => found.push(UnknownKey {
                         path: join(at, name),
@@ -202,6 +218,8 @@ mod tests {
                 }
                 walk(property, &join(at, name), bare);
                 walk(property.get("items").unwrap_or(&Value::Null), &join(at, name), bare);
+                let others = property.get("additionalProperties").unwrap_or(&Value::Null);
+                walk(others, &join(at, &format!("{name}.*")), bare);
             }
         }
         let mut bare = Vec::new();

@@ -82,9 +82,8 @@ fn for_each_value(
         }
         // Where an empty mapping is refused, its keys only make sense together.
         Value::Object(given) if takes(wrap(Value::Object(Map::new()))) => {
-            let properties = schema.get("properties").and_then(Value::as_object);
             for (name, value) in given {
-                let property = properties.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+                let property = schema::property(schema, name).unwrap_or(&Value::Null);
                 let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
                 let wrap = |value: Value| wrap(Value::Object(Map::from_iter([(name.clone(), value)])));
                 for_each_value(value, property, &path, &wrap, found);
