@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod ops;
 pub mod repository;
+pub mod schedule;
 pub mod sidecar;
 pub mod snapshot;
 pub mod store;
