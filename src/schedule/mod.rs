@@ -6,8 +6,10 @@ pub mod expression;
 mod fields;
 pub mod jitter;
 mod repeat;
+pub mod timetable;
 pub mod zone;
 
 pub use error::ScheduleError;
 pub use expression::Schedule;
+pub use timetable::{Event, Job, Next, Record, Timetable, Trigger};
 pub use zone::Zone;

@@ -107,7 +107,7 @@ fn nearest(text: &str) -> Option<&'static str> {
     let bound = if word.len() < 6 { 0 } else { (word.len() / 4).min(3) };
     let distance = |name: &str| {
         let name = name.to_ascii_lowercase();
-                let town = name.rsplit('/').next().filter(|town| *town == word).map(|_| 0);
+        let town = name.rsplit('/').next().filter(|town| *town == word).map(|_| 0);
         town.unwrap_or(usize::MAX).min(strsim::osa_distance(&word, &name))
     };
     TZ_VARIANTS
