@@ -9,3 +9,10 @@ pub mod record;
 pub mod state;
 pub mod status;
 pub mod task;
+pub mod metrics;
+pub mod notify;
+pub mod record;
+#[cfg(test)]
+mod sample;
+pub mod status;
+pub mod web;

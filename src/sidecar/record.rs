@@ -25,6 +25,20 @@ pub struct Record {
     pub consecutive_failures: u64,
     /// Instants that were passed over because the run before had not ended.
     pub skipped: u64,
+    /// What people were told of the state it is in.
+    #[serde(skip_serializing_if = "Told::is_nothing")]
+    pub told: Told,
+}
+
+/// When notices of a job were last given, so that a sidecar that starts again does not repeat them. Empty as long
+/// as there is nothing to worry about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    #[serde(skip_serializing_if = "Option::is_none", with = "timestamp::optional_rfc3339")]
+    pub failure: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "timestamp::optional_rfc3339")]
+    pub silence: Option<Timestamp>,
 }
 
 /// A run that has begun.
@@ -124,7 +138,23 @@ pub struct Figures {
     pub frozen_seconds: Option<f64>,
 }
 
+impl Told {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Outcome {
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Partial,
+        Self::Failed,
+        Self::Refused,
+        Self::TimedOut,
+        Self::Cancelled,
+        Self::Interrupted,
+    ];
+
     pub fn is_success(self) -> bool {
         matches!(self, Self::Done | Self::Partial)
     }

@@ -30,6 +30,17 @@ pub struct Status {
     pub configured: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused_configuration: Option<String>,
+    pub notices: NoticeCounts,
+}
+
+/// Notices of this sidecar, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NoticeCounts {
+    pub sent: u64,
+    /// Given up after some attempts.
+    pub failed: u64,
+    /// Not even tried, because too many were waiting already.
+    pub dropped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +85,9 @@ pub struct JobStatus {
     pub running: Option<Begun>,
     /// Waits for another job, or for its own run before.
     pub queued: bool,
+    /// How old its last success may become before something is wrong; `None` where nothing is expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<u64>,
     #[serde(flatten)]
     pub record: Record,
     /// The record could not be written to the volume; it is tried again.
@@ -86,6 +100,18 @@ pub struct Frozen {
     pub job: String,
     #[serde(with = "timestamp::rfc3339")]
     pub since: Timestamp,
+}
+
+impl Stage {
+    pub const ALL: [Self; 3] = [Self::StandingBy, Self::Working, Self::Draining];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StandingBy => "standing_by",
+            Self::Working => "working",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 impl Status {
