@@ -5,6 +5,7 @@ pub mod archive;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod hook;
 pub mod ops;
 pub mod repository;
 pub mod schedule;

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod environment;
 pub mod fs;
 pub mod hash;
+pub mod http;
 pub mod id;
 pub mod large;
 pub mod pause;

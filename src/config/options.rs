@@ -132,6 +132,7 @@ impl Config {
                 env: vec![("VOLKEEP_VOLUME".to_owned(), self.volume.path.display().to_string())],
                 directory: Some(self.volume.path.clone()),
                 timeout: init.repair.timeout.0,
+                ..CommandSpec::default()
             }),
             archive: init.archive.clone(),
             dry_run,

@@ -18,6 +18,7 @@ pub(super) fn run(volume: &Path, argv: &[String], corrupt_codes: Option<&[i32]>,
         env: vec![("VOLKEEP_VOLUME".to_owned(), path.to_owned())],
         directory: Some(volume.to_owned()),
         timeout: limit,
+        ..CommandSpec::default()
     };
     match process::run(&spec) {
         Ok(Finished { code: 0, .. }) => Verdict::Good,

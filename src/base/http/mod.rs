@@ -1,0 +1,214 @@
+//! A small http client: one request, one bounded answer, one time limit for all of it. Over TCP, TLS or a unix
+//! socket. Redirects are answers like others and are not followed; proxies of the environment are not used.
+//! Knows nothing of who asks, and no message of it shows more of an address than scheme, host and port.
+
+mod connect;
+mod error;
+mod tls;
+mod url;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper_util::rt::TokioIo;
+
+use crate::base::cancel::Cancel;
+use connect::Stream;
+pub use error::HttpError;
+pub use url::Url;
+
+/// How late a wish to stop may be noticed.
+const SLICE: Duration = Duration::from_millis(100);
+/// As much of an answer as a message or a decision needs, where nothing else is said.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+#[derive(Clone)]
+pub struct Request {
+    /// Such as `GET`; letters only.
+    pub method: String,
+    pub url: Url,
+    /// Besides `Host`, `User-Agent`, `Connection` and `Content-Length`. Values may be secrets.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Connect to this socket, whatever host the address names; that one is still told to the server.
+    pub unix_socket: Option<PathBuf>,
+    /// Certificates in PEM that are trusted besides those of the machine.
+    pub ca_file: Option<PathBuf>,
+    /// For all of it: name, connection, TLS, answer.
+    pub timeout: Duration,
+    /// What is longer is cut off, in bytes.
+    pub longest_answer: usize,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+    /// There was more than `longest_answer`.
+    pub cut: bool,
+}
+
+impl Request {
+    /// A GET without a body, for ten seconds.
+    pub fn get(url: Url) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            url,
+            headers: Vec::new(),
+            body: Vec::new(),
+            unix_socket: None,
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            longest_answer: LONGEST_ANSWER,
+        }
+    }
+
+    /// Whom it is for, without secrets: `https://example.org:443`, `/run/app.sock`.
+    pub fn place(&self) -> String {
+        match &self.unix_socket {
+            Some(path) => path.display().to_string(),
+            None => self.url.place(),
+        }
+    }
+}
+
+/// For plain threads: everything it takes is made for the call and gone after it.
+pub fn send(request: &Request, cancel: &Cancel) -> Result<Answer, HttpError> {
+    let place = request.place();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|source| HttpError::Runtime { place: place.clone(), source })?;
+    let answer = runtime.block_on(async {
+        tokio::select! {
+            answer = send_async(request) => answer,
+            () = cancelled(cancel) => Err(HttpError::Cancelled { place }),
+        }
+    });
+    // The system may think about a name for longer than anybody waits for it.
+    runtime.shutdown_background();
+    answer
+}
+
+/// Inside a runtime with time and input.
+pub async fn send_async(request: &Request) -> Result<Answer, HttpError> {
+    let place = request.place();
+    let prepared = prepare(request)?;
+    let longest = request.longest_answer;
+    // What was being done when the time was over.
+    let (doing, did) = mpsc::channel();
+    let exchange = async {
+        let _ = doing.send("connecting");
+        let stream = connect::to(request).await?;
+        let _ = doing.send("waiting for the answer");
+        exchange(stream, prepared, longest, &place).await
+    };
+    match tokio::time::timeout(request.timeout, exchange).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let doing = did.try_iter().last().unwrap_or("waiting");
+            Err(HttpError::TimedOut { place: request.place(), limit: request.timeout, doing })
+        }
+    }
+}
+
+type Prepared = hyper::Request<Full<Bytes>>;
+
+fn prepare(request: &Request) -> Result<Prepared, HttpError> {
+    let bad = |what: String| HttpError::Request { place: request.place(), what };
+    let method = hyper::Method::from_bytes(request.method.as_bytes())
+        .map_err(|_| bad(format!("`{}` is not a method", request.method)))?;
+    let mut headers = HeaderMap::new();
+    let ours = [
+        (HOST, request.url.authority()),
+        (USER_AGENT, concat!("volkeep/", env!("CARGO_PKG_VERSION"))),
+        (CONNECTION, "close"),
+    ];
+    for (name, value) in ours {
+        headers.insert(name, HeaderValue::from_str(value).map_err(|error| bad(error.to_string()))?);
+    }
+    for (name, value) in &request.headers {
+        let known = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| bad(format!("`{name}` is not the name of a header")))?;
+        // The value may be a secret.
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| bad(format!("the header `{name}` holds something else than printable text")))?;
+        value.set_sensitive(true);
+        headers.insert(known, value);
+    }
+    let mut prepared = hyper::Request::new(Full::new(Bytes::from(request.body.clone())));
+    *prepared.method_mut() = method;
+    *prepared.uri_mut() = request.url.target().parse().map_err(|_| bad("its path is not valid".to_owned()))?;
+    *prepared.headers_mut() = headers;
+    Ok(prepared)
+}
+
+async fn exchange(
+    stream: Stream,
+    prepared: Prepared,
+    longest: usize,
+    place: &str,
+) -> Result<Answer, HttpError> {
+    let cut = |error: hyper::Error| HttpError::Cut { place: place.to_owned(), reason: error::reason(&error) };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
+    // The connection is driven beside the request, and ends with it.
+    let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+    let answer = sender.send_request(prepared).await.map_err(cut)?;
+    let status = answer.status().as_u16();
+    let mut content = answer.into_body();
+    let mut body = Vec::new();
+    while let Some(frame) = content.frame().await {
+        let frame = frame.map_err(cut)?;
+        let Some(data) = frame.data_ref() else { continue };
+        let room = longest.saturating_sub(body.len());
+        body.extend(data.iter().take(room));
+        if data.len() > room {
+            return Ok(Answer { status, body, cut: true });
+        }
+    }
+    Ok(Answer { status, body, cut: false })
+}
+
+struct Driver(tokio::task::JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(SLICE).await;
+    }
+}
+
+/// Without what may be secret.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("place", &self.place())
+            .field("headers", &headers)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).field("bytes", &self.body.len()).finish()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,62 @@
+//! One action of a hook as it was configured. Its serialized form, which is that of the frozen marker, holds
+//! secrets as they are.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::signal::SignalName;
+use super::text::Text;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    pub kind: Kind,
+    /// After this a command is ended with its group, and a request is given up.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Command(CommandAction),
+    Http(HttpAction),
+    Signal(SignalAction),
+}
+
+/// A program; exit code 0 is success.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandAction {
+    pub argv: Vec<String>,
+    /// Comes on top of our own environment and of what is said about the job.
+    pub env: Vec<(String, Text)>,
+    /// `None`: that of the job.
+    pub directory: Option<PathBuf>,
+    /// As `base::process::user` understands it; needs root.
+    pub user: Option<String>,
+}
+
+/// A request. What is said about the job goes along as headers: `VOLKEEP_JOB` is `Volkeep-Job`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpAction {
+    pub method: String,
+    /// A secret, because it may hold a token.
+    pub url: Text,
+    pub headers: Vec<(String, Text)>,
+    pub body: Option<Text>,
+    /// The statuses that are success; empty: 200 to 299.
+    pub expect: Vec<u16>,
+    pub unix_socket: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A signal to processes in our PID namespace. At least one of the last two is given; with both, the process of the
+/// file must have the name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalAction {
+    pub signal: SignalName,
+    /// The name of the executable. Children of processes with the same name are left alone.
+    pub process: Option<String>,
+    /// Its first line is the number of the process.
+    pub pid_file: Option<PathBuf>,
+}
