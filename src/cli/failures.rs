@@ -69,7 +69,9 @@ fn repository(error: &RepositoryError) -> Exit {
             Exit::Damaged
         }
         RepositoryError::Identity { .. } => Exit::Identity,
-        RepositoryError::Fenced { .. } | RepositoryError::NotWithdrawn { .. } => Exit::InUse,
+        RepositoryError::Fenced { .. }
+        | RepositoryError::LeaseElsewhere { .. }
+        | RepositoryError::NotWithdrawn { .. } => Exit::InUse,
         RepositoryError::Refused(_) => Exit::Refused,
         RepositoryError::Tree(_)
         | RepositoryError::Local { .. }

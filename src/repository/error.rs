@@ -28,6 +28,9 @@ pub enum RepositoryError {
     /// Another writer took over: what this one was about to commit would never be seen, or would hide newer data.
     #[error("another writer ({by}) has taken over {location} with epoch {epoch}; nothing was committed")]
     Fenced { location: String, by: String, epoch: u64 },
+    /// What was asked for is for the volume that writes there, and must not cut it off.
+    #[error("{by} holds the lease of {location} (epoch {epoch})")]
+    LeaseElsewhere { location: String, by: String, epoch: u64 },
     /// As `Fenced`, in the instant of the commit; and what was committed could not be taken back.
     #[error(
         "another writer took over {location} with epoch {epoch} while snapshot {id} was committed, and it cannot be \

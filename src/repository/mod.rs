@@ -5,6 +5,7 @@ pub mod copy;
 pub mod error;
 pub mod open;
 pub mod packed;
+pub mod prune;
 pub mod request;
 
 use std::fmt::{self, Debug};
@@ -13,6 +14,7 @@ use std::ops::ControlFlow;
 
 pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, PlannedCopy, Route};
 pub use error::RepositoryError;
+pub use prune::{Amount, PruneReport, PruneRequest};
 pub use open::{Location, RepositoryOptions, open, route};
 pub use request::{
     BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,
@@ -153,6 +155,11 @@ pub trait Repository: Send + Sync + Debug {
     /// Notes that the tree at the root of the request is the snapshot, so that the next backup need not read
     /// what does not change until then. A convenience: losing the note costs time only.
     fn remember(&self, id: &SnapshotId, request: &BackupRequest<'_>) -> Result<(), RepositoryError>;
+
+    /// Forgets the snapshots that the policy does not keep, and deletes what nothing refers to any more, in two steps
+    /// a grace time apart. Takes a new lease, so that writers who were cut off notice. `LeaseElsewhere` when another
+    /// volume writes there.
+    fn prune(&self, request: &PruneRequest<'_>) -> Result<PruneReport, RepositoryError>;
 
     fn check(&self, request: &CheckRequest) -> Result<CheckReport, RepositoryError>;
 }

@@ -3,6 +3,7 @@
 
 pub mod entry;
 pub mod path;
+pub mod retention;
 mod row;
 pub mod selector;
 pub mod summary;

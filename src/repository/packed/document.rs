@@ -1,6 +1,8 @@
 //! The snapshot file: the commit. Written last, whole, and only if absent; its name holds the hash of its
 //! bytes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +91,22 @@ pub fn commit(objects: &Objects, document: &Document) -> Result<(SnapshotId, u64
 /// Takes back what `commit` has just written and nobody has been told of yet.
 pub fn withdraw(objects: &Objects, id: &SnapshotId) -> Result<(), StoreError> {
     objects.store.delete(&keys::snapshot(id)?)
+}
+
+/// Removes snapshots that nothing protects any more.
+pub fn forget(objects: &Objects, ids: &[SnapshotId]) -> Result<(), RepositoryError> {
+    let keys: Vec<_> = ids.iter().map(keys::snapshot).collect::<Result<_, _>>()?;
+    Ok(objects.store.delete_many(&keys)?)
+}
+
+/// All snapshots, and when each was stored by the clock of the store.
+pub fn names_and_times(objects: &Objects) -> Result<BTreeMap<SnapshotId, Timestamp>, RepositoryError> {
+    let mut names = BTreeMap::new();
+    objects.store.list(keys::SNAPSHOTS, &mut |object| {
+        names.extend(keys::parse_snapshot(object.key.as_str()).map(|id| (id, object.modified)));
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 /// The names of all snapshots, from old to new, by one listing.

@@ -35,6 +35,10 @@ impl StoredPacks {
         self.0.extend(packs);
     }
 
+    pub fn remove(&mut self, pack: PackId) {
+        self.0.remove(&pack);
+    }
+
     /// In bytes.
     pub fn size(&self, pack: PackId) -> Option<u64> {
         self.0.get(&pack).copied()

@@ -42,7 +42,7 @@ pub enum Reading {
 /// Decoded lines of a segment.
 pub fn segment(bytes: &[u8]) -> Reading {
     let Ok(segment) = Segment::from_lines(bytes) else { return Reading::Refused };
-    let again = segment.clone().into_lines().ok().and_then(|lines| Segment::from_lines(&lines).ok());
+    let again = segment.clone().into_lines(1).ok().and_then(|lines| Segment::from_lines(&lines).ok());
     same(again == Some(segment))
 }
 

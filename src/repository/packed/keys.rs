@@ -12,6 +12,7 @@ pub const PACKS: &str = "packs";
 pub const SEGMENTS: &str = "segments";
 pub const SNAPSHOTS: &str = "snapshots";
 pub const LEASES: &str = "leases";
+pub const TOMBSTONES: &str = "tombstones";
 
 /// Enough of the hash that nobody meets two alike, short enough to read aloud.
 const ID_DIGITS: usize = 16;
@@ -43,6 +44,11 @@ pub fn snapshot(id: &SnapshotId) -> Result<Key, StoreError> {
 pub fn lease(epoch: u64) -> Result<Key, StoreError> {
     // Zeros in front, so that a sorted listing ends with the newest.
     Key::new(format!("{LEASES}/{epoch:012}{SUFFIX}"))
+}
+
+/// `random` keeps two apart that took the same epoch, where a store ignores conditions.
+pub fn tombstone(epoch: u64, random: &str) -> Result<Key, StoreError> {
+    Key::new(format!("{TOMBSTONES}/{epoch:012}-{random}{SUFFIX}"))
 }
 
 /// The name a snapshot file with these bytes must have: its time, then the beginning of the hash of the file,

@@ -28,6 +28,8 @@ const FORMAT: u64 = 1;
 /// Losing this often in a row means that the store does not keep its word.
 const CLAIMS: u32 = 64;
 const CLAIM_BYTES: usize = 16;
+/// Leases kept for people who want to know who wrote when; only the newest decides.
+const KEPT: Epoch = 100;
 /// How far ahead the expiry is written. Long enough that a writer that uploads big packs over a slow line
 /// refreshes in time, short enough that a person sees within minutes that nobody does.
 const TERM: Duration = Duration::from_secs(600);
@@ -122,23 +124,95 @@ pub fn take(
             .unwrap_or(0)
             .max(floor)
             .checked_add(1)
-            .ok_or_else(|| objects.damaged(keys::LEASES, "the newest has the last number there is"))?;
-        let lease = Lease {
-            epoch,
-            volume_id: writer.volume_id.clone(),
-            host: writer.host.clone(),
-            claim: random_hex(CLAIM_BYTES).map_err(|error| RepositoryError::Worker(error.to_string()))?,
-            since: now,
-            expires: Some(now.plus(TERM)),
-        };
-        let held = Held::of(&lease);
-        if claim(objects, &lease)? == Put::Created
-            && (conditions_hold(objects, &lease) || held.is(&read(objects, epoch)?.0))
-        {
+            .ok_or_else(|| last_number(objects))?;
+        if let Some(held) = attempt(objects, writer, epoch, now)? {
             return Ok(held);
         }
     }
-    Err(RepositoryError::Worker(format!("no new lease in {CLAIMS} attempts at {}", objects.location())))
+    Err(no_lease(objects))
+}
+
+/// A new epoch above `floor` for a volume that has the lease already, or where nobody has it: another volume is not
+/// cut off for this.
+pub fn succeed(
+    objects: &Objects,
+    writer: &Writer,
+    floor: Epoch,
+    now: Timestamp,
+) -> Result<Held, RepositoryError> {
+    for _ in 0..CLAIMS {
+        let present = match newest(objects)? {
+            Some(lease) if lease.volume_id != writer.volume_id => {
+                return Err(RepositoryError::LeaseElsewhere {
+                    location: objects.location(),
+                    by: format!("volume {} on {}", lease.volume_id, lease.host),
+                    epoch: lease.epoch,
+                });
+            }
+            other => other.map_or(0, |lease| lease.epoch),
+        };
+        // The very next number: if another volume takes it in this instant, it has it.
+        let epoch = present.max(floor).checked_add(1).ok_or_else(|| last_number(objects))?;
+        if let Some(held) = attempt(objects, writer, epoch, now)? {
+            return Ok(held);
+        }
+    }
+    Err(no_lease(objects))
+}
+
+/// One claim. `None`: somebody else has that number.
+fn attempt(
+    objects: &Objects,
+    writer: &Writer,
+    epoch: Epoch,
+    now: Timestamp,
+) -> Result<Option<Held>, RepositoryError> {
+    let lease = Lease {
+        epoch,
+        volume_id: writer.volume_id.clone(),
+        host: writer.host.clone(),
+        claim: random_hex(CLAIM_BYTES).map_err(|error| RepositoryError::Worker(error.to_string()))?,
+        since: now,
+        expires: Some(now.plus(TERM)),
+    };
+    let held = Held::of(&lease);
+    let claimed = claim(objects, &lease)? == Put::Created
+        && (conditions_hold(objects, &lease) || held.is(&read(objects, epoch)?.0));
+    Ok(claimed.then_some(held))
+}
+
+fn no_lease(objects: &Objects) -> RepositoryError {
+    RepositoryError::Worker(format!("no new lease in {CLAIMS} attempts at {}", objects.location()))
+}
+
+fn last_number(objects: &Objects) -> RepositoryError {
+    objects.damaged(keys::LEASES, "the newest has the last number there is")
+}
+
+/// When a lease was stored, by the clock of the store.
+pub fn stored_at(objects: &Objects, held: &Held) -> Result<Timestamp, RepositoryError> {
+    let mut stored = None;
+    objects.store.list(keys::LEASES, &mut |object| {
+        if keys::parse_lease(object.key.as_str()) == Some(held.epoch) {
+            stored = Some(object.modified);
+        }
+        Ok(())
+    })?;
+    stored.ok_or_else(|| objects.damaged(keys::LEASES, "the lease of this run is gone"))
+}
+
+/// Removes leases long before `held`, which decide nothing. Only a convenience.
+pub fn drop_old(objects: &Objects, held: &Held) {
+    let mut old = Vec::new();
+    let listed = objects.store.list(keys::LEASES, &mut |object| {
+        if keys::parse_lease(object.key.as_str()).is_some_and(|epoch| epoch + KEPT < held.epoch) {
+            old.push(object.key);
+        }
+        Ok(())
+    });
+    if let Err(error) = listed.and_then(|()| objects.store.delete_many(&old)) {
+        tracing::debug!(%error, "old leases stay");
+    }
 }
 
 fn claim(objects: &Objects, lease: &Lease) -> Result<Put, RepositoryError> {

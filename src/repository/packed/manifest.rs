@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bytes::Bytes;
 
 use crate::base::hash::Hash;
-use crate::repository::RepositoryError;
+use crate::repository::{Epoch, RepositoryError};
 use crate::repository::packed::cache::{Cache, StatRow};
 use crate::repository::packed::frame::{Frame, PackId, Piece};
 use crate::repository::packed::objects::Objects;
@@ -48,6 +48,7 @@ pub struct ManifestWriter<'a> {
     first: u64,
     done: Vec<SegmentRef>,
     stored_bytes: u64,
+    epoch: Epoch,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +81,7 @@ impl<'a> ManifestWriter<'a> {
         parent: &'a [SegmentRef],
         present: &'a HashSet<Hash>,
         store: Option<StoreSegment<'a>>,
+        epoch: Epoch,
     ) -> Self {
         Self {
             objects,
@@ -92,6 +94,7 @@ impl<'a> ManifestWriter<'a> {
             first: 0,
             done: Vec::new(),
             stored_bytes: 0,
+            epoch,
         }
     }
 
@@ -252,7 +255,7 @@ impl<'a> ManifestWriter<'a> {
             .check()
             .map_err(|why| RepositoryError::Worker(format!("a manifest nobody could read: {why}")))?;
         let entries = segment.entries.len() as u64;
-        let lines = segment.into_lines().map_err(|error| RepositoryError::Worker(error.to_string()))?;
+        let lines = segment.into_lines(self.epoch).map_err(|error| RepositoryError::Worker(error.to_string()))?;
         let reference = SegmentRef { id: Hash::of(&lines), entries, size: lines.len() as u64 };
         if let Some(store) = &mut self.store {
             let (present, cached) =

@@ -18,10 +18,12 @@ mod manifest;
 mod objects;
 mod pack;
 mod parent;
+mod prune;
 mod read;
 mod remember;
 mod restore;
 mod segment;
+mod tombstone;
 #[cfg(test)]
 mod traffic_tests;
 
@@ -36,7 +38,7 @@ use crate::repository::packed::lease::{Held, Lease};
 use crate::repository::packed::objects::Objects;
 use crate::repository::{
     Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
-    Missing, Presence, Repository, RepositoryError, RestoreReport, RestoreRequest, Writer,
+    Missing, Presence, PruneReport, PruneRequest, Repository, RepositoryError, RestoreReport, RestoreRequest, Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
@@ -254,6 +256,10 @@ impl Repository for Packed {
 
     fn remember(&self, id: &SnapshotId, request: &BackupRequest<'_>) -> Result<(), RepositoryError> {
         remember::run(self, id, request)
+    }
+
+    fn prune(&self, request: &PruneRequest<'_>) -> Result<PruneReport, RepositoryError> {
+        prune::run(self, request)
     }
 
     fn check(&self, request: &CheckRequest) -> Result<CheckReport, RepositoryError> {

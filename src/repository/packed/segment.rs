@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
 use crate::base::large::LargeBuffer;
+use crate::repository::Epoch;
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME, PackId};
 use crate::snapshot::Entry;
 
@@ -33,6 +34,10 @@ pub struct SegmentRef {
 #[derive(Serialize, Deserialize)]
 struct Header {
     segment: u64,
+    /// The lease it was written under. Nothing is read out of it: it makes sure that no name is used again for
+    /// something written after a prune, which may still be deleting what had that name. `prune` has the reasoning.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    epoch: Epoch,
     packs: Vec<PackId>,
     /// `[pack, offset, stored, plain, hash]`
     frames: Vec<(u32, u64, u32, u32, Hash)>,
@@ -45,9 +50,9 @@ const FRAME_ROW: usize = 110;
 
 impl Segment {
     /// Each entry is let go as soon as it is written, so that memory never holds all of them twice.
-    pub fn into_lines(self) -> io::Result<LargeBuffer> {
+    pub fn into_lines(self, epoch: Epoch) -> io::Result<LargeBuffer> {
         let mut lines = LargeBuffer::new(self.entries.len() * LINE + self.frames.len() * FRAME_ROW)?;
-        write_header(&self.frames, &mut lines)?;
+        write_header(&self.frames, epoch, &mut lines)?;
         for entry in self.entries {
             entry.write_line(&mut lines)?;
         }
@@ -76,11 +81,11 @@ impl Segment {
     }
 
     /// The same entries over content that lies elsewhere: `frames` are those of `lines`, number by number.
-    pub fn with_frames(lines: &[u8], frames: &[Frame]) -> io::Result<LargeBuffer> {
+    pub fn with_frames(lines: &[u8], frames: &[Frame], epoch: Epoch) -> io::Result<LargeBuffer> {
         let body = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
         let body = lines.get(body..).unwrap_or_default();
         let mut moved = LargeBuffer::new(body.len() + frames.len() * FRAME_ROW)?;
-        write_header(frames, &mut moved)?;
+        write_header(frames, epoch, &mut moved)?;
         moved.extend(body)?;
         Ok(moved)
     }
@@ -105,7 +110,7 @@ impl Segment {
 }
 
 /// The first line with its line feed.
-fn write_header(frames: &[Frame], lines: &mut impl io::Write) -> io::Result<()> {
+fn write_header(frames: &[Frame], epoch: Epoch, lines: &mut impl io::Write) -> io::Result<()> {
     let mut packs: Vec<PackId> = Vec::new();
     let mut rows = Vec::with_capacity(frames.len());
     for frame in frames {
@@ -122,8 +127,13 @@ fn write_header(frames: &[Frame], lines: &mut impl io::Write) -> io::Result<()> 
             frame.hash,
         ));
     }
-    serde_json::to_writer(&mut *lines, &Header { segment: SEGMENT_FORMAT, packs, frames: rows })?;
+    serde_json::to_writer(&mut *lines, &Header { segment: SEGMENT_FORMAT, epoch, packs, frames: rows })?;
     lines.write_all(b"\n")
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(epoch: &Epoch) -> bool {
+    *epoch == 0
 }
 
 fn read_header(line: &[u8]) -> Result<Vec<Frame>, String> {
@@ -188,7 +198,7 @@ mod tests {
     #[test]
     fn lines_read_back_as_written() {
         let segment = sample();
-        let lines = segment.clone().into_lines().unwrap();
+        let lines = segment.clone().into_lines(1).unwrap();
         assert_eq!(Segment::from_lines(&lines).unwrap(), segment);
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
     }
@@ -196,20 +206,20 @@ mod tests {
     #[test]
     fn entries_keep_their_lines_when_their_content_moves() {
         let segment = sample();
-        let lines = segment.clone().into_lines().unwrap();
+        let lines = segment.clone().into_lines(1).unwrap();
         assert_eq!(Segment::frames_of(&lines).unwrap(), segment.frames);
         let frames: Vec<Frame> = segment
             .frames
             .iter()
             .map(|frame| Frame { pack: PackId::random().unwrap(), offset: 7, ..*frame })
             .collect();
-        let moved = Segment::with_frames(&lines, &frames).unwrap();
+        let moved = Segment::with_frames(&lines, &frames, 2).unwrap();
         assert_eq!(Segment::from_lines(&moved).unwrap(), Segment { frames, entries: segment.entries });
     }
 
     #[test]
     fn manifests_made_to_harm_are_refused() {
-        let lines = String::from_utf8(sample().into_lines().unwrap().to_vec()).unwrap();
+        let lines = String::from_utf8(sample().into_lines(1).unwrap().to_vec()).unwrap();
         for (from, to) in [
             ("\"p\":\"a\"", "\"p\":\"../a\""),
             ("\"p\":\"a\"", "\"p\":\"/a\""),
@@ -230,7 +240,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(at in 0usize..400, with in proptest::collection::vec(any::<u8>(), 0..8)) {
-            let mut lines = sample().into_lines().unwrap().to_vec();
+            let mut lines = sample().into_lines(1).unwrap().to_vec();
             let at = at.min(lines.len());
             let end = (at + with.len()).min(lines.len());
             lines.splice(at..end, with);

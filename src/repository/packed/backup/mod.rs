@@ -6,9 +6,9 @@ mod job;
 mod links;
 mod merge;
 mod pipeline;
-mod refresh;
+pub(super) mod refresh;
 mod settle;
-mod stored;
+pub(super) mod stored;
 pub(super) mod upload;
 
 use std::sync::Mutex;
@@ -35,7 +35,8 @@ use crate::repository::packed::manifest::{ManifestWriter, StoreSegment};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::ParentReader;
 use crate::repository::packed::segment::SegmentRef;
-use crate::repository::{BackupReport, BackupRequest, RepositoryError, Totals};
+use crate::repository::packed::tombstone::Condemned;
+use crate::repository::{BackupReport, BackupRequest, Epoch, RepositoryError, Totals};
 use crate::snapshot::{RelativePath, SnapshotId};
 use crate::tree::Root;
 
@@ -104,7 +105,9 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     }
     let parent_segments =
         parent.as_ref().map(|(_, document)| document.segments.as_slice()).unwrap_or_default();
-    let stored = StoredObjects::list(&objects, request.workers.connections)?;
+    // First the tombstones, then the objects: one whose tombstone is gone already is gone as well.
+    let condemned = Condemned::list(&objects)?;
+    let stored = StoredObjects::list(&objects, request.workers.connections)?.without(&condemned);
 
     let mut problems = Problems::default();
     let known = Known::new(&objects, &cache, parent_segments, &stored.packs);
@@ -133,6 +136,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         parent_segments,
         &stored,
         refresher.as_ref(),
+        held.as_ref().map_or(0, |held| held.epoch),
         &mut problems,
     )?;
     let mut report = BackupReport {
@@ -236,6 +240,7 @@ fn walk_and_store(
     parent: &[SegmentRef],
     stored: &StoredObjects,
     refresher: Option<&Refresher<'_>>,
+    epoch: Epoch,
     problems: &mut Problems,
 ) -> Result<Made, RepositoryError> {
     let threads = request.workers.threads.max(1);
@@ -269,6 +274,7 @@ fn walk_and_store(
             parent,
             &stored.segments,
             store.then_some(store_segment),
+            epoch,
         );
         // Plain and compressed bytes of what is under way take twice this; the packs take half.
         let limit = request.workers.memory / 8;

@@ -13,6 +13,7 @@ use crate::repository::RepositoryError;
 use crate::repository::packed::frame::{PackId, StoredPacks};
 use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
+use crate::repository::packed::tombstone::Condemned;
 use crate::store::StoreError;
 
 /// What stores list in one request as a rule; the next page is asked for with the end of this one.
@@ -41,6 +42,13 @@ impl StoredObjects {
             Ok(())
         })?;
         Ok(stored)
+    }
+
+    /// What has a tombstone is as good as gone.
+    pub fn without(mut self, condemned: &Condemned) -> Self {
+        condemned.packs.iter().for_each(|pack| self.packs.remove(*pack));
+        self.segments.retain(|segment| !condemned.segments.contains(segment));
+        self
     }
 }
 

@@ -18,7 +18,7 @@ use crate::repository::packed::frame::{Frame, PackId};
 use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::{LONGEST_SEGMENT, Segment, SegmentRef};
-use crate::repository::{CopyRequest, RepositoryError};
+use crate::repository::{CopyRequest, Epoch, RepositoryError};
 
 /// Requests to the source under way, where connections and memory allow.
 const FETCHERS: usize = 4;
@@ -37,6 +37,8 @@ pub struct Copier<'a> {
     pub present: HashSet<Hash>,
     /// Frames of the source that could not be had, and why: another snapshot that needs one fails at once.
     pub bad: HashMap<(PackId, u64), String>,
+    /// The newest lease of the target when the run began, or 0.
+    pub epoch: Epoch,
 }
 
 #[derive(Debug, Default)]
@@ -233,7 +235,7 @@ impl Run<'_, '_> {
         lines: Vec<u8>,
         places: Vec<Frame>,
     ) -> Result<SegmentRef, RepositoryError> {
-        let moved = Segment::with_frames(&lines, &places)
+        let moved = Segment::with_frames(&lines, &places, self.copier.epoch)
             .map_err(|error| RepositoryError::Worker(error.to_string()))?;
         drop(lines);
         let size = moved.len() as u64;

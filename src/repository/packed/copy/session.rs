@@ -119,6 +119,7 @@ impl<'a> Session<'a> {
             copies: HashMap::new(),
             present,
             bad: HashMap::new(),
+            epoch: self.lease.as_ref().map_or(NO_EPOCH, |lease| lease.epoch),
         })
     }
 
@@ -149,6 +150,10 @@ impl<'a> Session<'a> {
             ..original
         };
         let (copy, bytes) = document::commit(to, &document)?;
+        // A prune that took the lease since the look before may be about to delete what the copy refers to.
+        if let Err(error) = still(to, self.lease.as_ref()) {
+            return Err(withdrawn(to, copy, error));
+        }
         self.pairs.insert(id.clone(), copy.clone());
         Ok(Some(CopiedSnapshot {
             snapshot: id.clone(),
@@ -160,6 +165,16 @@ impl<'a> Session<'a> {
             added_bytes,
             stored_bytes: stored_bytes + bytes,
         }))
+    }
+}
+
+/// Takes back a copy that nobody has been told of, and says why.
+fn withdrawn(to: &Objects, id: SnapshotId, error: RepositoryError) -> RepositoryError {
+    let RepositoryError::Fenced { location, epoch, .. } = &error else { return error };
+    let (location, epoch) = (location.clone(), *epoch);
+    match document::withdraw(to, &id) {
+        Ok(()) => error,
+        Err(source) => RepositoryError::NotWithdrawn { location, id, epoch, source: Box::new(source) },
     }
 }
 

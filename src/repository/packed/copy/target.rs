@@ -11,6 +11,7 @@ use crate::repository::packed::copy::origin::Present;
 use crate::repository::packed::frame::{PackId, StoredPacks};
 use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
+use crate::repository::packed::tombstone::Condemned;
 use crate::repository::{RepositoryError, Workers};
 
 /// The content of the target as far as it is likely to be needed again, and all its segments by name.
@@ -40,6 +41,8 @@ struct Target {
 
 impl Target {
     fn list(objects: &Objects) -> Result<Self, RepositoryError> {
+        // Before the objects: one whose tombstone is gone already is gone as well. What has one is as good as gone.
+        let condemned = Condemned::list(objects)?;
         // By the clock of the store, as those of the packs are.
         let mut last_commit: Option<Timestamp> = None;
         objects.store.list(keys::SNAPSHOTS, &mut |object| {
@@ -49,7 +52,9 @@ impl Target {
         let mut found =
             Self { packs: StoredPacks::default(), segments: HashSet::new(), leftovers: Vec::new() };
         objects.store.list(keys::PACKS, &mut |object| {
-            if let Some(id) = PackId::parse(object.key.name()) {
+            if let Some(id) = PackId::parse(object.key.name())
+                && !condemned.packs.contains(&id)
+            {
                 found.packs.extend([(id, object.size)]);
                 if last_commit.is_none_or(|last| object.modified >= last) {
                     found.leftovers.push(id);
@@ -58,7 +63,8 @@ impl Target {
             Ok(())
         })?;
         objects.store.list(keys::SEGMENTS, &mut |object| {
-            found.segments.extend(Hash::from_hex(object.key.name()));
+            let segment = Hash::from_hex(object.key.name());
+            found.segments.extend(segment.filter(|id| !condemned.segments.contains(id)));
             Ok(())
         })?;
         Ok(found)
