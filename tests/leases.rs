@@ -302,6 +302,7 @@ fn init_chooses_again_when_its_choice_is_withdrawn() {
         checks: Vec::new(),
         repair: None,
         archive: None,
+        hooks: volkeep::hook::Hooks::default(),
         dry_run: false,
     };
     let to_go = Key::new(format!("snapshots/{}.json", withdrawn.id)).unwrap();

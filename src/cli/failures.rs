@@ -1,7 +1,9 @@
 //! Which exit code and which hint belong to which error. Only here is the way out put into words.
 
+use crate::base::process::ProcessError;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::hints;
+use crate::hook::HookError;
 use crate::ops::OpsError;
 use crate::ops::error::Refusal;
 use crate::repository::RepositoryError;
@@ -34,6 +36,7 @@ fn exit(error: &OpsError) -> Exit {
         OpsError::Each { first, .. } => exit(first),
         OpsError::Partly { failures, .. } => failures.first().map_or(Exit::Failed, exit),
         OpsError::Archive { .. }
+        | OpsError::Hook(_)
         | OpsError::NoSuchPath { .. }
         | OpsError::NoSpace { .. }
         | OpsError::Io { .. }
@@ -114,6 +117,7 @@ fn hint(error: &OpsError) -> Option<String> {
             "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki or s3://bucket/wiki"
         }
         OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
+        OpsError::Hook(error) => hook_hint(error)?,
         OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
     };
     Some(text.to_owned())
@@ -154,6 +158,17 @@ fn refusal(reason: &Refusal) -> &'static str {
             "`volkeep check` says more; `volkeep restore --at TIME` takes an older one"
         }
     }
+}
+
+fn hook_hint(error: &HookError) -> Option<&'static str> {
+    Some(match error {
+        HookError::Failed { .. } => "what it said is in the log, with the hook's name",
+        HookError::Process { source: ProcessError::TimedOut { .. }, .. } => {
+            "its `timeout` says how long it may take"
+        }
+        HookError::Status { .. } => "its `expect` says which statuses are success",
+        _ => return None,
+    })
 }
 
 fn volume_hint(error: &VolumeError) -> Option<&'static str> {

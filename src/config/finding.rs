@@ -164,6 +164,9 @@ fn numbers(config: &Config, found: &mut Vec<Finding>) {
             refuse(found, &key, "a time limit of 0 would never be kept".to_owned());
         }
     }
+    for (key, message) in init.hooks.faults() {
+        refuse(found, &format!("init.hooks.{key}"), message);
+    }
     let limits = &config.limits;
     if limits.memory.0 < LEAST_MEMORY {
         refuse(found, "limits.memory", format!("{} is less than 16MiB", limits.memory));

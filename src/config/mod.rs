@@ -6,6 +6,7 @@ pub mod environment;
 pub mod error;
 pub mod file;
 pub mod finding;
+pub mod hooks;
 pub mod load;
 pub mod model;
 pub mod options;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::{ByteSize, Percent, Span};
 use crate::config::checks::CheckSpec;
+use crate::config::hooks::InitHooksConfig;
 use crate::config::repository_url::RepositoryUrl;
 use crate::config::s3::S3Config;
 
@@ -120,6 +121,8 @@ pub struct InitConfig {
     pub checks: Vec<CheckSpec>,
     /// What to run on damaged data before a restore is thought of.
     pub repair: RepairConfig,
+    /// What is done around it when it has to change the volume.
+    pub hooks: InitHooksConfig,
     /// An archive (`.tar`, `.tar.gz`, `.tar.zst`) with the first content of the volume, used when the repository
     /// has no snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -263,6 +266,7 @@ impl Default for InitConfig {
             stale_timeout: Span(Duration::from_secs(3)),
             checks: Vec::new(),
             repair: RepairConfig::default(),
+            hooks: InitHooksConfig::default(),
             archive: None,
         }
     }

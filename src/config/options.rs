@@ -135,6 +135,7 @@ impl Config {
                 ..CommandSpec::default()
             }),
             archive: init.archive.clone(),
+            hooks: init.hooks.options(),
             dry_run,
         }
     }

@@ -51,7 +51,11 @@ impl<E: Display> Display for Trouble<E> {
             Self::Hook(error) => write!(f, "{error}"),
             Self::Work(error) => write!(f, "{error}"),
             Self::FrozenTooLong { limit } => {
-                write!(f, "the work did not end within the {} s that it may freeze the app", limit.as_secs_f32())
+                write!(
+                    f,
+                    "the work did not end within the {} s that it may freeze the app",
+                    limit.as_secs_f32()
+                )
             }
             Self::Frozen(error) => write!(f, "{error}"),
         }

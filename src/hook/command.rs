@@ -19,7 +19,11 @@ pub(super) fn run(action: &CommandAction, limit: Duration, call: &Call<'_>) -> R
     let spec = CommandSpec {
         argv: action.argv.clone(),
         env,
-        directory: action.directory.clone().or_else(|| call.directory.map(ToOwned::to_owned)),
+        // A hook that tells of a volume that is not there cannot run in it.
+        directory: action
+            .directory
+            .clone()
+            .or_else(|| call.directory.filter(|directory| directory.is_dir()).map(ToOwned::to_owned)),
         user: action.user.clone(),
         timeout: limit,
         ..CommandSpec::default()

@@ -14,7 +14,9 @@ use super::error::HookError;
 use super::perform::{Call, Surroundings};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
-use crate::base::fs::{TEMPORARY_PREFIX, read_if_present, remove_if_present, sync_dir, sync_parent, write_atomic};
+use crate::base::fs::{
+    TEMPORARY_PREFIX, read_if_present, remove_if_present, sync_dir, sync_parent, write_atomic,
+};
 use crate::base::sealed::{SealError, open, seal};
 use crate::base::timestamp::Timestamp;
 
@@ -103,9 +105,7 @@ impl Frozen {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         match std::fs::create_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other
-                .and_then(|()| sync_parent(directory))
-                .map_err(io("create", directory))?,
+            other => other.and_then(|()| sync_parent(directory)).map_err(io("create", directory))?,
         }
         let damaged = |source| FrozenError::Damaged { path: self.path.clone(), source };
         let bytes = seal(&self.left, FORMAT).map_err(damaged)?;
@@ -145,9 +145,11 @@ impl Frozen {
 
     fn forget(&self) -> Result<(), FrozenError> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        remove_if_present(&self.path)
-            .and_then(|()| sync_dir(directory))
-            .map_err(|source| FrozenError::Io { doing: "remove", path: self.path.clone(), source })
+        remove_if_present(&self.path).and_then(|()| sync_dir(directory)).map_err(|source| FrozenError::Io {
+            doing: "remove",
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -160,8 +162,11 @@ fn thaw_marker(path: &Path, clock: &dyn Clock) -> Result<Option<Left>, FrozenErr
 }
 
 fn read(path: &Path) -> Result<Option<Left>, FrozenError> {
-    let bytes = read_if_present(path)
-        .map_err(|source| FrozenError::Io { doing: "read", path: path.to_owned(), source })?;
+    let bytes = read_if_present(path).map_err(|source| FrozenError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     let damaged = |source| FrozenError::Damaged { path: path.to_owned(), source };
     bytes.map(|bytes| open(&bytes, FORMAT).map_err(damaged)).transpose()
 }

@@ -36,8 +36,7 @@ pub(super) fn run(action: &HttpAction, limit: Duration, call: &Call<'_>) -> Resu
         longest_answer: LONGEST_ANSWER,
         ..Request::get(url)
     };
-    let answer =
-        send(&request, call.cancel).map_err(|source| HookError::Http { hook: hook(), source })?;
+    let answer = send(&request, call.cancel).map_err(|source| HookError::Http { hook: hook(), source })?;
     let expected = match action.expect.as_slice() {
         [] => (200..300).contains(&answer.status),
         expected => expected.contains(&answer.status),

@@ -51,8 +51,7 @@ impl Default for Hooks {
 
 impl Hooks {
     pub fn is_empty(&self) -> bool {
-        let lists =
-            [&self.before, &self.freeze, &self.thaw, &self.after, &self.failed, &self.finally];
+        let lists = [&self.before, &self.freeze, &self.thaw, &self.after, &self.failed, &self.finally];
         lists.iter().all(|list| list.is_empty())
     }
 }
@@ -187,7 +186,10 @@ pub(super) fn call<'a>(
     env: &'a [(String, String)],
     cancel: &'a Cancel,
 ) -> Call<'a> {
-    Call { directory: around.directory.as_deref(), ..Call::new(around.job, &format!("{list}[{number}]"), env, cancel) }
+    Call {
+        directory: around.directory.as_deref(),
+        ..Call::new(around.job, &format!("{list}[{number}]"), env, cancel)
+    }
 }
 
 /// All of them; one that fails is no reason not to try the next.

@@ -59,7 +59,9 @@ pub(super) fn has_name(pid: i32, name: &str) -> bool {
 /// `None` for one that has ended, also if nobody has collected it yet.
 pub(super) fn parent_if_running(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Process::of_stat(&stat).filter(|process| !matches!(process.state, 'Z' | 'X')).map(|process| process.parent)
+    Process::of_stat(&stat)
+        .filter(|process| !matches!(process.state, 'Z' | 'X'))
+        .map(|process| process.parent)
 }
 
 fn topmost(found: &[Found]) -> Vec<i32> {

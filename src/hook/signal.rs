@@ -89,7 +89,8 @@ pub(super) fn run(action: &SignalAction, call: &Call<'_>) -> Result<(), HookErro
     let mut reached = 0;
     for pid in targets {
         let sent = send(pid, action.signal, name);
-        let sent = sent.map_err(|source| HookError::Signal { hook: hook(), signal: action.signal.0, pid, source });
+        let sent =
+            sent.map_err(|source| HookError::Signal { hook: hook(), signal: action.signal.0, pid, source });
         if sent? {
             tracing::debug!(job = call.job, hook = call.hook, pid, signal = %action.signal, "sent");
             reached += 1;
@@ -118,8 +119,9 @@ enum InFile {
 fn in_file(path: &Path) -> Result<i32, InFile> {
     let text = std::fs::read_to_string(path).map_err(InFile::Unreadable)?;
     let line = text.lines().next().unwrap_or_default().trim();
-    let pid: i32 =
-        line.parse().map_err(|_| InFile::Nobody("its first line is not the number of a process".to_owned()))?;
+    let pid: i32 = line
+        .parse()
+        .map_err(|_| InFile::Nobody("its first line is not the number of a process".to_owned()))?;
     if pid == getpid().as_raw_nonzero().get() {
         return Err(InFile::Nobody("that is the number of volkeep itself".to_owned()));
     }
@@ -161,11 +163,8 @@ mod tests {
     use std::process::{Child, Command};
 
     fn run_it(signal: &str, process: Option<&str>, pid_file: Option<PathBuf>) -> Result<(), HookError> {
-        let action = SignalAction {
-            signal: signal.parse().unwrap(),
-            process: process.map(str::to_owned),
-            pid_file,
-        };
+        let action =
+            SignalAction { signal: signal.parse().unwrap(), process: process.map(str::to_owned), pid_file };
         run(&action, &Call::new("test", "before[0]", &[], &Cancel::new()))
     }
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::archive::ArchiveError;
 use crate::base::units::ByteSize;
+use crate::hook::HookError;
 use crate::repository::{Absent, RepositoryError};
 use crate::snapshot::summary::PickError;
 use crate::volume::{CheckOutcome, VolumeError};
@@ -17,6 +18,8 @@ pub enum OpsError {
     Volume(#[from] VolumeError),
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("{location}: {source}")]
     Pick { location: String, source: PickError },
     #[error("the archive {}: {source}", path.display())]

@@ -49,7 +49,8 @@ async fn connect(request: &Request) -> Result<TcpStream, HttpError> {
         // An address where nobody answers leaves the others their share of the time.
         let left = request.timeout.saturating_sub(started.elapsed());
         let share = left / u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
-        last = match tokio::time::timeout(share.max(Duration::from_millis(1)), TcpStream::connect(address)).await
+        last = match tokio::time::timeout(share.max(Duration::from_millis(1)), TcpStream::connect(address))
+            .await
         {
             Ok(Ok(socket)) => {
                 let _ = socket.set_nodelay(true);
@@ -84,11 +85,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         each!(self, inner => Pin::new(inner).poll_write(context, bytes))
     }
 

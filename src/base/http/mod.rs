@@ -144,7 +144,8 @@ fn prepare(request: &Request) -> Result<Prepared, HttpError> {
     }
     let mut prepared = hyper::Request::new(Full::new(Bytes::from(request.body.clone())));
     *prepared.method_mut() = method;
-    *prepared.uri_mut() = request.url.target().parse().map_err(|_| bad("its path is not valid".to_owned()))?;
+    *prepared.uri_mut() =
+        request.url.target().parse().map_err(|_| bad("its path is not valid".to_owned()))?;
     *prepared.headers_mut() = headers;
     Ok(prepared)
 }

@@ -81,7 +81,8 @@ fn a_unix_socket_takes_the_place_of_the_host() {
 
 #[test]
 fn redirects_are_answers() {
-    let (request, _) = server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+    let (request, _) =
+        server(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(send_it(&request).unwrap().status, 302);
 }
 
@@ -96,10 +97,8 @@ fn a_long_answer_is_cut_off() {
 #[test]
 fn what_is_in_the_way_is_told_apart_without_secrets() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let get = |url: String| Request {
-        timeout: Duration::from_secs(60),
-        ..Request::get(url.parse().unwrap())
-    };
+    let get =
+        |url: String| Request { timeout: Duration::from_secs(60), ..Request::get(url.parse().unwrap()) };
     let refused = send_it(&get(format!("http://{closed}/secret"))).unwrap_err();
     assert!(matches!(refused, HttpError::Refused { .. }), "{refused}");
     assert!(refused.to_string().contains(&closed.to_string()), "{refused}");
@@ -119,8 +118,13 @@ fn what_is_in_the_way_is_told_apart_without_secrets() {
     let late = send_it(&request).unwrap_err();
     assert!(matches!(late, HttpError::TimedOut { doing: "waiting for the answer", .. }), "{late}");
 
-    let (request, _server) = server(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    let url = format!("https://127.0.0.1:{}/secret", request.url.port());
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/secret", plain.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut stream = plain.accept().unwrap().0;
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
     let no_tls = send_it(&get(url)).unwrap_err();
     assert!(matches!(no_tls, HttpError::Tls { .. }), "{no_tls}");
 

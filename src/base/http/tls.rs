@@ -19,7 +19,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let failed = |reason: String| HttpError::Tls { place: request.place(), reason };
-    let name = ServerName::try_from(request.url.host().to_owned()).map_err(|error| failed(error.to_string()))?;
+    let name =
+        ServerName::try_from(request.url.host().to_owned()).map_err(|error| failed(error.to_string()))?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?

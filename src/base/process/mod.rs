@@ -182,8 +182,7 @@ impl Running {
         let limit = if blind { limit.min(SLICE_WITHOUT_HANDLE) } else { limit };
         let mut awaited: Vec<PollFd<'_>> = Vec::new();
         awaited.extend(handle.map(|handle| PollFd::from_borrowed_fd(handle.as_fd(), PollFlags::IN)));
-        awaited
-            .extend(self.pipe.as_ref().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)));
+        awaited.extend(self.pipe.as_ref().map(|pipe| PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)));
         let limit = Timespec::try_from(limit).ok();
         // An interruption is as good as a time-out: the caller looks again.
         let _ = poll(&mut awaited, limit.as_ref());
@@ -315,7 +314,8 @@ mod tests {
 
     #[test]
     fn whoever_ignores_term_is_killed_after_the_grace() {
-        let script = "trap '' TERM; (trap '' TERM; echo $$; while :; do sleep 600; done) & echo $!; wait; wait";
+        let script =
+            "trap '' TERM; (trap '' TERM; echo $$; while :; do sleep 600; done) & echo $!; wait; wait";
         let mut spec = spec(&["sh", "-c", script], Duration::from_millis(300));
         spec.grace = Duration::from_millis(100);
         let mut pids = Vec::new();
@@ -334,10 +334,11 @@ mod tests {
         let cancel = Cancel::new();
         let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 600 & wait; done";
         let mut heard = Vec::new();
-        let ended = run_watched(&spec(&["sh", "-c", script], Duration::from_secs(60)), &cancel, &mut |line| {
-            heard.push(line.to_owned());
-            cancel.cancel();
-        });
+        let ended =
+            run_watched(&spec(&["sh", "-c", script], Duration::from_secs(60)), &cancel, &mut |line| {
+                heard.push(line.to_owned());
+                cancel.cancel();
+            });
         assert!(matches!(ended, Err(ProcessError::Cancelled { .. })));
         assert_eq!(heard, ["ready", "bye"]);
     }

@@ -135,7 +135,7 @@ mod tests {
         // While somebody collects orphans all the time, each status still comes to who waits for it.
         spec.argv = ["sh", "-c", "exit 7"].map(str::to_owned).to_vec();
         let stop = crate::base::cancel::Cancel::new();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.is_cancelled() {
                     orphans().unwrap();

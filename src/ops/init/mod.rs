@@ -2,6 +2,7 @@
 //! volume's lock; the healthy way asks for one marker and the quick checks.
 
 pub mod decide;
+mod hooks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::process::{self, CommandSpec};
+use crate::hook::Hooks;
 use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep};
 use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
 use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
+use crate::ops::init::hooks::{Before, with_hooks};
 use crate::ops::reach::{
     Newer, Offer, Picked, ask, first_readable, newer_elsewhere, newest_within, next_readable, pick_again,
     take_over,
@@ -39,6 +42,8 @@ pub struct InitOptions {
     pub repair: Option<CommandSpec>,
     /// The first content.
     pub archive: Option<PathBuf>,
+    /// Run when the volume is changed, or when that fails.
+    pub hooks: Hooks,
     pub dry_run: bool,
 }
 
@@ -55,6 +60,13 @@ pub struct InitReport {
 }
 
 pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError> {
+    match options.dry_run {
+        true => make_ready(scope, options, &mut || Ok(())),
+        false => with_hooks(scope, options, |before| make_ready(scope, options, before)),
+    }
+}
+
+fn make_ready(scope: &Scope, options: &InitOptions, before: &mut Before<'_>) -> Result<InitReport, OpsError> {
     if let Some(holder) = scope.volume.sidecar_running()? {
         return beside_sidecar(scope, options, &holder);
     }
@@ -78,6 +90,7 @@ pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError>
     let mut seen = look(scope, options)?;
     let mut repaired = false;
     if let (State::Corrupt(_), Some(repair)) = (&seen.state, &options.repair) {
+        before()?;
         repaired = try_repair(scope, options, repair, seen.marker.as_ref());
         if repaired {
             seen = look(scope, options)?;
@@ -86,6 +99,9 @@ pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError>
     let state = seen.state.name();
     let action = seen.action.clone();
     tracing::debug!(state, ?action, "decided");
+    if !matches!(action, Action::Nothing | Action::Keep | Action::Fail { .. }) {
+        before()?;
+    }
     let brought = act(scope, options, seen)?;
     Ok(InitReport { state, action, dry_run: false, repaired, brought })
 }
