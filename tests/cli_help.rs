@@ -5,7 +5,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "init",
     "backup",
     "restore",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 15] = [
     "ls",
     "diff",
     "check",
+    "prune",
     "status",
     "wait",
     "export",

@@ -146,6 +146,9 @@ fn refusal(reason: &Refusal) -> &'static str {
              `volkeep restore --force SNAPSHOT`"
         }
         Refusal::EmptyVolume => "run `volkeep init` to bring the data back, or set backup.allow_empty",
+        Refusal::NeverBackedUp => {
+            "prune where the backups are made: the volume's record tells whose lease it is. `--dry-run` needs none"
+        }
         Refusal::Shrunk(_) => "if that is right, say it once: `volkeep backup --allow-shrink`",
         Refusal::LiveData => {
             "`--force` does it and keeps the present data in quarantine; `--target DIR` restores beside it"
@@ -200,6 +203,9 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
         }
         RepositoryError::NotWithdrawn { .. } => {
             "another pod has taken over; this one must not go on. Delete that snapshot's file with a key that may"
+        }
+        RepositoryError::LeaseElsewhere { .. } => {
+            "prune there, or take the lease first: `volkeep backup` does it once that volume is given up"
         }
         RepositoryError::Fenced { .. } => "another pod has taken over; this one must not go on",
         RepositoryError::Tree(TreeError::Full { .. }) => {

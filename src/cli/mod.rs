@@ -18,6 +18,7 @@ pub mod logging;
 pub mod ls;
 pub mod man;
 pub mod progress;
+pub mod prune;
 pub mod render;
 pub mod repository;
 pub mod repository_copy;
@@ -63,6 +64,7 @@ enum Command {
     Ls(ls::Arguments),
     Diff(diff::Arguments),
     Check(check::Arguments),
+    Prune(prune::Arguments),
     Status(status::Arguments),
     Wait(wait::Arguments),
     Export(export::Arguments),
@@ -79,12 +81,8 @@ impl Command {
     /// Those that look at the wish to end; all others are ended by the signal itself, having begun nothing.
     fn ends_in_order(&self) -> bool {
         match self {
-            Self::Init(_)
-            | Self::Backup(_)
-            | Self::Restore(_)
-            | Self::Check(_)
-            | Self::Wait(_)
-            | Self::Task(_) => true,
+            Self::Init(_) | Self::Backup(_) | Self::Restore(_) => true,
+            Self::Check(_) | Self::Prune(_) | Self::Wait(_) | Self::Task(_) => true,
             Self::Repository(arguments) => arguments.ends_in_order(),
             _ => false,
         }
@@ -103,6 +101,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
+        Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Status(arguments) => status::run(&arguments, context),
         Command::Wait(arguments) => wait::run(&arguments, context),
         Command::Export(arguments) => export::run(&arguments, context),

@@ -66,7 +66,10 @@ pub fn variable_for(key: &str) -> String {
 }
 
 fn settable_keys(schema: &Value) -> Vec<Key> {
-    let mut keys = schema::keys(schema);
+    // What may be a text or a mapping has a variable for the text as well; it comes first, so that those for single
+    // keys add to it.
+    let mut keys = schema::short_forms(schema);
+    keys.extend(schema::keys(schema));
     let one = schema::keys(schema::items(schema, "repositories"));
     keys.extend(one.into_iter().map(|key| Key { path: format!("{REPOSITORY}.{}", key.path), ..key }));
     keys

@@ -179,6 +179,9 @@ fn numbers(config: &Config, found: &mut Vec<Finding>) {
         let message = format!("{} is more than {MOST_RETRIES}", config.backup.read_retries);
         refuse(found, "backup.read_retries", message);
     }
+    for (key, message) in config.retention.faults() {
+        refuse(found, &format!("retention.{key}"), message);
+    }
     if let Some(archive) = &init.archive {
         let name = archive.to_string_lossy();
         if !archive.is_absolute() {

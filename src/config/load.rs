@@ -12,7 +12,10 @@ use crate::config::file::{self, Document};
 use crate::config::finding::{self, Needs};
 use crate::config::model::{Config, LogFormat, LogLevel};
 use crate::config::origin::{Origin, Origins};
-use crate::config::{schema, values};
+use crate::config::{retention, schema, values};
+
+/// The section that may be a text.
+const RETENTION: &str = "retention";
 
 pub const DEFAULT_FILE: &str = "/etc/volkeep/config.yaml";
 
@@ -109,6 +112,10 @@ impl Draft {
         for (key, line) in lines {
             self.origins.set(&key, Origin::File { path: path.clone(), line: Some(line) });
         }
+        if let Some(Value::String(short)) = self.values.get(RETENTION).cloned() {
+            self.values.remove(RETENTION);
+            self.take_retention(&short, self.origins.of(RETENTION));
+        }
         Ok(Some(path))
     }
 
@@ -128,7 +135,25 @@ impl Draft {
         }
     }
 
+    fn take_retention(&mut self, short: &str, origin: Origin) {
+        match retention::from_short(short) {
+            Ok(rules) => {
+                for (name, value) in rules {
+                    let key = format!("{RETENTION}.{name}");
+                    values::insert(&mut self.values, &key, value);
+                    self.origins.set(&key, origin.clone());
+                }
+            }
+            Err(message) => {
+                self.errors.push(ConfigError::Value { key: RETENTION.to_owned(), origin, message });
+            }
+        }
+    }
+
     fn set(&mut self, key: &str, value: Value, origin: Origin) {
+        if let (RETENTION, Value::String(short)) = (key, &value) {
+            return self.take_retention(short, origin);
+        }
         match key.strip_prefix(REPOSITORY).and_then(|rest| rest.strip_prefix('.')) {
             Some(name) => {
                 values::insert(&mut self.repository, name, value);

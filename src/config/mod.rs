@@ -12,6 +12,7 @@ pub mod model;
 pub mod options;
 pub mod origin;
 pub mod repository_url;
+pub mod retention;
 pub mod s3;
 pub mod schema;
 pub mod show;

@@ -11,6 +11,7 @@ use crate::base::units::{ByteSize, Percent, Span};
 use crate::config::checks::CheckSpec;
 use crate::config::hooks::InitHooksConfig;
 use crate::config::repository_url::RepositoryUrl;
+use crate::config::retention::{PruneConfig, RetentionConfig};
 use crate::config::s3::S3Config;
 
 /// The configuration of volkeep.
@@ -25,6 +26,10 @@ pub struct Config {
     pub init: InitConfig,
     /// How backups are made, and when one is refused.
     pub backup: BackupConfig,
+    /// Which snapshots stay when a prune runs. Without any rule nothing is forgotten.
+    pub retention: RetentionConfig,
+    /// How what nothing refers to any more is deleted.
+    pub prune: PruneConfig,
     /// How much of the machine may be used.
     pub limits: LimitsConfig,
     /// The log on stderr.

@@ -9,6 +9,7 @@ use crate::config::repository_url::RepositoryUrl;
 use crate::ops::backup::BackupOptions;
 use crate::ops::init::InitOptions;
 use crate::ops::init::decide::{self, Policy};
+use crate::ops::prune::PruneOptions;
 use crate::ops::scope::SourceOptions;
 use crate::ops::status::StatusOptions;
 use crate::repository::packed::PackedOptions;
@@ -150,6 +151,10 @@ impl Config {
             keep_stale: self.init.on_stale == OnStale::Keep,
             dry_run,
         }
+    }
+
+    pub fn prune_options(&self, dry_run: bool) -> PruneOptions {
+        PruneOptions { policy: self.retention.policy(), grace: self.prune.grace.0, dry_run }
     }
 
     pub fn status_options(&self) -> StatusOptions {

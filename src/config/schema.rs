@@ -41,6 +41,15 @@ pub fn keys(schema: &Value) -> Vec<Key> {
     found
 }
 
+/// The keys at the top that may be a text in the place of a mapping.
+pub fn short_forms(schema: &Value) -> Vec<Key> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let both = properties.into_iter().flatten().filter(|(_, property)| {
+        property.get("properties").is_some() && has_type(property, "string")
+    });
+    both.map(|(name, _)| Key { path: name.clone(), form: Form::Text }).collect()
+}
+
 /// The schema of the items of the list at the top-level key `name`.
 pub fn items<'a>(schema: &'a Value, name: &str) -> &'a Value {
     schema.get("properties").and_then(|all| all.get(name)?.get("items")).unwrap_or(&Value::Null)

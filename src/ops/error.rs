@@ -77,6 +77,8 @@ pub enum Refusal {
     HalfRestored { snapshot: String },
     #[error("the volume is empty; backing that up would push good snapshots out")]
     EmptyVolume,
+    #[error("the volume has no record of any backup, so nothing says that it may delete one")]
+    NeverBackedUp,
     #[error("{0}")]
     Shrunk(String),
     #[error("the volume holds data; a restore into it replaces all of it")]
