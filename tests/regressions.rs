@@ -289,6 +289,39 @@ fn an_archive_that_came_half_way_does_not_cost_the_live_data() {
     }
 }
 
+/// The kernel tells of what the disk refused to take only once, to whoever syncs next: nobody may pass over it.
+#[test]
+fn a_disk_that_fails_while_files_are_still_written_fails_the_restore() {
+    for layout in BOTH {
+        let lab = Lab::filled(layout, |root| {
+            few_entries(root);
+            fs::write(root.join("large"), vec![1; 100 << 20]).unwrap();
+        });
+        let calls = lab.path("calls");
+        let traced = |lab: &Lab, how: &[&str]| {
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-e", "trace=syncfs", "-o"]).arg(&calls).args(how);
+            let outcome = run(wrap(&mut strace, &lab.command(&["init"])));
+            (outcome, fs::read_to_string(&calls).unwrap().matches("syncfs(").count())
+        };
+        lab.wipe();
+        let (failed, first) = traced(&lab, &["-e", "inject=syncfs:error=EIO:when=1"]);
+        assert_ne!(failed.code, 0, "{failed}");
+        failed.says(&["cannot sync the file system", "staging/tree"]);
+        assert_eq!(first, 1, "it went on after the first failure");
+        assert_eq!(lab.state(), "interrupted");
+
+        let (restored, all) = traced(&lab, &[]);
+        restored.expect_code(0);
+        lab.assert_back();
+        lab.wipe();
+        let (restored, fresh) = traced(&lab, &[]);
+        restored.expect_code(0);
+        lab.assert_back();
+        assert!(all >= 1 && fresh >= 2, "nothing was synced before the end: {all}, {fresh}");
+    }
+}
+
 #[test]
 fn a_volume_that_was_cut_off_backs_up_only_when_told() {
     let mut former = Lab::filled(Layout::Subdirectory, few_entries);

@@ -56,8 +56,9 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
     if pruned.iter().any(|one| one.report.blind) {
         message.push_str("; what is still needed cannot be told, so nothing was condemned or deleted");
     }
-    Err(Failure::new(Exit::Damaged, message)
-        .hint("`volkeep check` names the snapshots; remove the files of those that are given up from snapshots/"))
+    Err(Failure::new(Exit::Damaged, message).hint(
+        "`volkeep check` names the snapshots; remove the files of those that are given up from snapshots/",
+    ))
 }
 
 fn describe(pruned: &Pruned, dry_run: bool) -> String {

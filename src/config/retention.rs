@@ -100,7 +100,8 @@ impl RetentionConfig {
         }
         for (number, pin) in self.pinned.iter().enumerate() {
             if pin.len() < SHORTEST_PIN {
-                let message = format!("`{pin}` pins more than a day; at least 8 characters of a name are expected");
+                let message =
+                    format!("`{pin}` pins more than a day; at least 8 characters of a name are expected");
                 faults.push((format!("pinned[{number}]"), message));
             }
         }

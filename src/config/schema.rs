@@ -44,9 +44,10 @@ pub fn keys(schema: &Value) -> Vec<Key> {
 /// The keys at the top that may be a text in the place of a mapping.
 pub fn short_forms(schema: &Value) -> Vec<Key> {
     let properties = schema.get("properties").and_then(Value::as_object);
-    let both = properties.into_iter().flatten().filter(|(_, property)| {
-        property.get("properties").is_some() && has_type(property, "string")
-    });
+    let both = properties
+        .into_iter()
+        .flatten()
+        .filter(|(_, property)| property.get("properties").is_some() && has_type(property, "string"));
     both.map(|(name, _)| Key { path: name.clone(), form: Form::Text }).collect()
 }
 

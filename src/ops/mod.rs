@@ -10,11 +10,8 @@ pub mod error;
 pub mod export;
 pub mod health;
 pub mod init;
-<<<<<<< HEAD
 pub mod lease;
-=======
 pub mod prune;
->>>>>>> ed0c9c2 (Add volkeep prune with its configuration)
 pub mod reach;
 pub mod restore;
 pub mod scope;

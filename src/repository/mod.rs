@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 
 pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, PlannedCopy, Route};
 pub use error::RepositoryError;
-pub use prune::{Amount, PruneReport, PruneRequest};
 pub use open::{Location, RepositoryOptions, open, route};
+pub use prune::{Amount, PruneReport, PruneRequest};
 pub use request::{
     BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,
     Totals, Workers, Writer,

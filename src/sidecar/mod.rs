@@ -5,14 +5,12 @@ pub mod alarm;
 pub mod child;
 pub mod control;
 pub mod desk;
-pub mod record;
-pub mod state;
-pub mod status;
-pub mod task;
 pub mod metrics;
 pub mod notify;
 pub mod record;
 #[cfg(test)]
 mod sample;
+pub mod state;
 pub mod status;
+pub mod task;
 pub mod web;

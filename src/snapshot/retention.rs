@@ -264,7 +264,9 @@ impl FromStr for Rules {
                     let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
                     let (count, unit) = part.split_at(digits);
                     if count.is_empty() || unit.len() != 1 {
-                        return Err(refuse("a count and a letter, or a key and a value, are expected".into()));
+                        return Err(refuse(
+                            "a count and a letter, or a key and a value, are expected".into(),
+                        ));
                     }
                     (unit, count)
                 }

@@ -20,6 +20,8 @@ use crate::tree::stat::{FileKind, Stat};
 
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_DIRECTORY: u32 = 0o700;
+/// Without the set-id bits, which only a finished file gets.
+const PERMISSIONS: u32 = 0o777;
 
 /// Cheap to clone; all clones share the root and the problems.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct TreeWriter(Arc<Shared>);
 struct Shared {
     root: Root,
     problems: Problems,
+    /// User and group of this process: what it makes is theirs as a rule.
+    owner: (u32, u32),
 }
 
 /// One worker's way into the tree. It keeps the last directory open, so that many files in one directory cost
@@ -56,11 +60,19 @@ impl TreeWriter {
     }
 
     pub fn new(root: Root) -> Self {
-        Self(Arc::new(Shared { root, problems: Problems::new() }))
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Self(Arc::new(Shared { root, problems: Problems::new(), owner }))
     }
 
     pub fn root(&self) -> &Root {
         &self.0.root
+    }
+
+    /// Makes everything on the file system that the tree is on durable.
+    pub fn sync_file_system(&self) -> Result<(), TreeError> {
+        let root = self.root();
+        let synced = rustix::fs::syncfs(root.fd());
+        synced.map_err(|error| root.error("sync the file system of", &RelativePath::root(), error))
     }
 
     /// What could not be set, of everything written so far.
@@ -108,9 +120,23 @@ impl Cursor {
 
     /// A new, empty file; there must be nothing of that name yet.
     pub fn file(&mut self, path: &RelativePath) -> Result<FileSink, TreeError> {
+        self.file_with_mode(path, PRIVATE_FILE)
+    }
+
+    /// As [`Cursor::file`], in a directory made by this writer, which nobody else can pass until it is finished. So
+    /// the file may have its mode at once, which spares a call, if it is to belong to this process.
+    pub fn file_in_private(&mut self, entry: &Entry) -> Result<FileSink, TreeError> {
+        let ours = (entry.uid, entry.gid) == self.tree.owner;
+        // Some file systems let nobody write what he may not, whoever made it.
+        let writable = entry.mode & PRIVATE_FILE == PRIVATE_FILE;
+        let mode = if ours && writable { entry.mode & PERMISSIONS } else { PRIVATE_FILE };
+        self.file_with_mode(&entry.path, mode)
+    }
+
+    fn file_with_mode(&mut self, path: &RelativePath, mode: u32) -> Result<FileSink, TreeError> {
         let (directory, name) = self.parent.of(&self.tree.root, path)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(PRIVATE_FILE))
+        let file = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode))
             .map_err(|error| self.tree.root.error("create", path, error))?;
         Ok(FileSink { tree: Arc::clone(&self.tree), path: path.clone(), file: File::from(file), position: 0 })
     }
@@ -128,7 +154,7 @@ impl Cursor {
     /// is among the problems.
     pub fn make(&mut self, entry: &Entry) -> Result<bool, TreeError> {
         let path = &entry.path;
-        let Shared { root, problems } = &*self.tree;
+        let Shared { root, problems, .. } = &*self.tree;
         let (directory, name) = self.parent.of(root, path)?;
         let private = Mode::from_raw_mode(PRIVATE_FILE);
         let node = |kind, device| rustix::fs::mknodat(directory, name, kind, private, device);
@@ -175,7 +201,7 @@ impl Cursor {
 
     /// After everything in the directory is finished: later changes in it would move its time.
     pub fn finish_directory(&mut self, entry: &Entry) -> Result<(), TreeError> {
-        let Shared { root, problems } = &*self.tree;
+        let Shared { root, problems, .. } = &*self.tree;
         let (parent, name) = self.parent.of(root, &entry.path)?;
         let directory = open_name(parent, name, READ_DIRECTORY)
             .map_err(|error| root.error("open", &entry.path, error))?;
@@ -186,7 +212,7 @@ impl Cursor {
     /// Sets the metadata of a file that is there already, such as one kept from an interrupted run. The
     /// content is left as it is.
     pub fn finish_file(&mut self, entry: &Entry) -> Result<(), TreeError> {
-        let Shared { root, problems } = &*self.tree;
+        let Shared { root, problems, .. } = &*self.tree;
         let (parent, name) = self.parent.of(root, &entry.path)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = open_name(parent, name, flags).map_err(|error| root.error("open", &entry.path, error))?;
@@ -241,7 +267,7 @@ impl FileSink {
     /// The entry's size is made the file's, and all its metadata set. Not synced: one `syncfs` at the end serves
     /// all files.
     pub fn finish(self, entry: &Entry) -> Result<(), TreeError> {
-        let Shared { root, problems } = &*self.tree;
+        let Shared { root, problems, .. } = &*self.tree;
         let before = Stat::of(&self.file).map_err(|error| self.error("stat", error))?;
         if before.size != entry.size() {
             self.file.set_len(entry.size()).map_err(|error| self.error("set the length of", error))?;

@@ -72,6 +72,18 @@ impl Codec {
         }
     }
 
+    /// For one frame whose content comes piece by piece. What does not shrink grows a little.
+    pub(super) fn encoder(self, level: i32) -> io::Result<Encoder> {
+        Ok(match self {
+            Self::None => Encoder::None(Vec::new()),
+            Self::Zstd => Encoder::Zstd(zstd::Encoder::new(Vec::new(), level)?),
+            Self::Gzip => {
+                let level = flate2::Compression::new(u32::try_from(level).unwrap_or(1));
+                Encoder::Gzip(flate2::write::GzEncoder::new(Vec::new(), level))
+            }
+        })
+    }
+
     /// The content of one frame, which must be exactly `length` bytes.
     pub fn decode(self, stored: &[u8], length: usize) -> io::Result<Vec<u8>> {
         let plain = match self {
@@ -134,6 +146,37 @@ impl Codec {
     }
 }
 
+/// One frame being made.
+pub(super) enum Encoder {
+    None(Vec<u8>),
+    Zstd(zstd::Encoder<'static, Vec<u8>>),
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+}
+
+impl Encoder {
+    pub fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::None(bytes) => Ok(bytes),
+            Self::Zstd(encoder) => encoder.finish(),
+            Self::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Write for Encoder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::None(all) => all.write(bytes),
+            Self::Zstd(encoder) => encoder.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn gzip(plain: &[u8], level: u32) -> io::Result<Vec<u8>> {
     let mut encoder = flate2::write::GzEncoder::new(
         Vec::with_capacity(plain.len() / 2 + 64),
@@ -161,6 +204,10 @@ mod tests {
                 let stored = codec.encode(codec.default_level(), &plain).unwrap();
                 prop_assert_eq!(&codec.decode(&stored, plain.len()).unwrap(), &plain);
                 prop_assert!(codec.decode(&stored, plain.len() + 1).is_err());
+                let mut encoder = codec.encoder(codec.default_level()).unwrap();
+                plain.chunks(7).for_each(|piece| encoder.write_all(piece).unwrap());
+                let stored = encoder.finish().unwrap();
+                prop_assert_eq!(&codec.decode(&stored, plain.len()).unwrap(), &plain);
             }
         }
 

@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bytes::Bytes;
 
 use crate::base::hash::Hash;
-use crate::repository::{Epoch, RepositoryError};
 use crate::repository::packed::cache::{Cache, StatRow};
 use crate::repository::packed::frame::{Frame, PackId, Piece};
-use crate::repository::packed::objects::Objects;
+use crate::repository::packed::objects::{EncodedLines, Objects};
 use crate::repository::packed::parent::Place;
 use crate::repository::packed::segment::{Segment, SegmentRef};
+use crate::repository::{Epoch, RepositoryError};
 use crate::snapshot::{Entry, Extent, Kind, RelativePath};
 
 /// Between these a segment ends at a path whose hash says so, so that an insertion moves no cut behind the
@@ -255,14 +255,13 @@ impl<'a> ManifestWriter<'a> {
             .check()
             .map_err(|why| RepositoryError::Worker(format!("a manifest nobody could read: {why}")))?;
         let entries = segment.entries.len() as u64;
-        let lines = segment.into_lines(self.epoch).map_err(|error| RepositoryError::Worker(error.to_string()))?;
-        let reference = SegmentRef { id: Hash::of(&lines), entries, size: lines.len() as u64 };
+        let EncodedLines { id, size, stored } = self.objects.encode_segment(segment, self.epoch)?;
+        let reference = SegmentRef { id, entries, size };
         if let Some(store) = &mut self.store {
             let (present, cached) =
                 (self.present.contains(&reference.id), self.cache.segment(&reference).is_some());
             if !present || !cached {
-                let stored = Bytes::from(self.objects.encode(&lines)?);
-                drop(lines);
+                let stored = Bytes::from(stored);
                 if !cached {
                     self.cache.keep_segment(&reference.id, &stored);
                 }

@@ -34,15 +34,17 @@ use crate::base::clock::Clock;
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::codec::Codec;
 use crate::repository::packed::descriptor::Descriptor;
+use crate::repository::packed::document::Document;
 use crate::repository::packed::lease::{Held, Lease};
 use crate::repository::packed::objects::Objects;
 use crate::repository::{
     Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
-    Missing, Presence, PruneReport, PruneRequest, Repository, RepositoryError, RestoreReport, RestoreRequest, Writer,
+    Missing, Presence, PruneReport, PruneRequest, Repository, RepositoryError, RestoreReport, RestoreRequest,
+    Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
-use crate::store::{self, ObjectStore};
+use crate::store::{self, ObjectStore, Obstacle, StoreError};
 
 pub use copy::PackedRoute;
 
@@ -63,11 +65,13 @@ pub struct Packed {
     /// on it: `identity`, `summary`, the leases, restores. That something is *not* there may not, nor may what is
     /// written: `probe`, `create`, backups and checks read it again, and "no snapshot" is said only after that.
     descriptor: Mutex<Option<Descriptor>>,
+    /// Of the last restore, for `remember`.
+    restored: Mutex<Option<(SnapshotId, Document)>>,
 }
 
 impl Packed {
     pub fn new(store: Arc<dyn ObjectStore>, options: PackedOptions, clock: Arc<dyn Clock>) -> Self {
-        Self { store, options, clock, descriptor: Mutex::default() }
+        Self { store, options, clock, descriptor: Mutex::default(), restored: Mutex::default() }
     }
 
     /// For small questions about objects that are known by name: asks nobody whether the repository is still there.
@@ -90,10 +94,20 @@ impl Packed {
     fn look(&self) -> Result<Descriptor, RepositoryError> {
         let container = self.store.container();
         let absent = |missing| RepositoryError::Absent(Absent { location: self.store.location(), missing });
-        if self.store.presence()? == store::Presence::Absent {
+        // One question where all is well: a descriptor that can be read is in a container that is there.
+        let read = descriptor::read(&self.store);
+        let may_lack_container = match &read {
+            Ok(found) => found.is_none(),
+            Err(RepositoryError::Store(error)) => matches!(
+                error,
+                StoreError::Denied { .. } | StoreError::Unreachable { obstacle: Obstacle::Container, .. }
+            ),
+            Err(_) => false,
+        };
+        if may_lack_container && self.store.presence()? == store::Presence::Absent {
             return Err(absent(Missing::Container(container)));
         }
-        match descriptor::read(&self.store)? {
+        match read? {
             Some(descriptor) => Ok(descriptor),
             None => {
                 let damaged = self.without_descriptor()?;

@@ -1,22 +1,54 @@
 //! Whole objects of a packed repository, verified on the way in: what is read here either is what was written
 //! or is reported as damaged. The place where encryption wraps and unwraps.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::base::hash::Hash;
 use crate::base::sealed::{self, SealError};
-use crate::repository::RepositoryError;
-use crate::repository::packed::codec::Codec;
+use crate::repository::packed::codec::{Codec, Encoder};
 use crate::repository::packed::frame::{Frame, PackId};
 use crate::repository::packed::keys;
 use crate::repository::packed::pack::{self, TRAILER};
 use crate::repository::packed::segment::{LONGEST_SEGMENT, Segment, SegmentRef};
+use crate::repository::{Epoch, RepositoryError};
 use crate::store::{Key, ObjectStore, Put, StoreError};
 
 /// Most tables are shorter, so one request usually brings trailer and table.
 const TAIL_GUESS: u64 = 16 << 10;
+
+const LINES_AT_ONCE: usize = 64 << 10;
+
+/// A segment as it is to be stored.
+#[derive(Debug)]
+pub struct EncodedLines {
+    /// Of the decoded lines.
+    pub id: Hash,
+    /// Bytes of the decoded lines.
+    pub size: u64,
+    pub stored: Vec<u8>,
+}
+
+struct Counted {
+    hasher: blake3::Hasher,
+    size: u64,
+    encoder: Encoder,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.encoder.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 #[derive(Clone, Debug)]
 pub struct Objects {
@@ -146,6 +178,23 @@ impl Objects {
 
     pub fn put_segment(&self, id: &Hash, stored: &Bytes) -> Result<(), RepositoryError> {
         Ok(self.store.put(&keys::segment(id)?, stored)?)
+    }
+
+    /// Entry by entry through the compressor: a segment's lines are several times what is stored of them, and are
+    /// never held as a whole.
+    pub fn encode_segment(&self, segment: Segment, epoch: Epoch) -> Result<EncodedLines, RepositoryError> {
+        let failed = |error: io::Error| RepositoryError::Worker(format!("compressing: {error}"));
+        let encoder = self.codec.encoder(self.level).map_err(failed)?;
+        let counted = Counted { hasher: blake3::Hasher::new(), size: 0, encoder };
+        // Lines are written in many small pieces.
+        let mut lines = io::BufWriter::with_capacity(LINES_AT_ONCE, counted);
+        segment.write_lines(epoch, &mut lines).map_err(failed)?;
+        let Counted { hasher, size, encoder } =
+            lines.into_inner().map_err(|error| failed(error.into_error()))?;
+        let mut stored = encoder.finish().map_err(failed)?;
+        // It may wait for its turn to be uploaded.
+        stored.shrink_to_fit();
+        Ok(EncodedLines { id: Hash::finish(&hasher), size, stored })
     }
 
     pub fn encode(&self, plain: &[u8]) -> Result<Vec<u8>, RepositoryError> {

@@ -44,18 +44,19 @@ struct Header {
 }
 
 const SEGMENT_FORMAT: u64 = 1;
-/// What a line takes as a rule: a buffer that has to grow is copied.
-const LINE: usize = 270;
+/// What a frame takes in the header as a rule: a buffer that has to grow is copied.
 const FRAME_ROW: usize = 110;
 
 impl Segment {
     /// Each entry is let go as soon as it is written, so that memory never holds all of them twice.
-    pub fn into_lines(self, epoch: Epoch) -> io::Result<LargeBuffer> {
-        let mut lines = LargeBuffer::new(self.entries.len() * LINE + self.frames.len() * FRAME_ROW)?;
-        write_header(&self.frames, epoch, &mut lines)?;
-        for entry in self.entries {
-            entry.write_line(&mut lines)?;
-        }
+    pub fn write_lines(self, epoch: Epoch, lines: &mut impl io::Write) -> io::Result<()> {
+        write_header(&self.frames, epoch, lines)?;
+        self.entries.into_iter().try_for_each(|entry| entry.write_line(lines))
+    }
+
+    pub fn into_lines(self, epoch: Epoch) -> io::Result<Vec<u8>> {
+        let mut lines = Vec::new();
+        self.write_lines(epoch, &mut lines)?;
         Ok(lines)
     }
 
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn manifests_made_to_harm_are_refused() {
-        let lines = String::from_utf8(sample().into_lines(1).unwrap().to_vec()).unwrap();
+        let lines = String::from_utf8(sample().into_lines(1).unwrap()).unwrap();
         for (from, to) in [
             ("\"p\":\"a\"", "\"p\":\"../a\""),
             ("\"p\":\"a\"", "\"p\":\"/a\""),
@@ -240,7 +241,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(at in 0usize..400, with in proptest::collection::vec(any::<u8>(), 0..8)) {
-            let mut lines = sample().into_lines(1).unwrap().to_vec();
+            let mut lines = sample().into_lines(1).unwrap();
             let at = at.min(lines.len());
             let end = (at + with.len()).min(lines.len());
             lines.splice(at..end, with);

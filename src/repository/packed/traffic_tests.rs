@@ -132,8 +132,7 @@ fn a_restore_has_all_connections_busy() {
     let counts = lab.store.counts();
     assert_eq!(counts.of(Operation::GetRange), REQUESTS);
     assert_eq!(report.fetched_bytes, 16 * MIB as u64);
-    // The one segment is needed for contents, and again for the metadata of directories.
-    assert_eq!(counts.of(Operation::Get), 3, "snapshot, segment twice: {counts:?}");
+    assert_eq!(counts.of(Operation::Get), 2, "snapshot and segment, once: {counts:?}");
 }
 
 #[test]

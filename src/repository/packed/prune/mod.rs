@@ -106,7 +106,9 @@ pub(super) fn run(packed: &Packed, request: &PruneRequest<'_>) -> Result<PruneRe
     report.damaged.extend(roots.damaged().cloned().chain(mark.findings(&roots)));
     report.blind = roots.damaged().next().is_some() || mark.is_blind(&roots.needed());
     if report.blind {
-        tracing::warn!("something that snapshots refer to cannot be read; so nothing is condemned or deleted");
+        tracing::warn!(
+            "something that snapshots refer to cannot be read; so nothing is condemned or deleted"
+        );
         return Ok(report);
     }
     let live = mark.live(&roots);

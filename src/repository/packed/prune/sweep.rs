@@ -32,11 +32,7 @@ pub struct Sweep<'a> {
 
 impl Sweep<'_> {
     /// `tombstones` are those that were there before packs, segments and snapshots were listed.
-    pub fn run(
-        &self,
-        tombstones: &[Tombstone],
-        report: &mut PruneReport,
-    ) -> Result<(), RepositoryError> {
+    pub fn run(&self, tombstones: &[Tombstone], report: &mut PruneReport) -> Result<(), RepositoryError> {
         let packs = self.live.packs.iter().filter_map(|id| self.survey.packs.get(id));
         packs.for_each(|stored| report.live.add(true, stored.size));
         let segments = self.live.segments.iter().filter_map(|id| self.survey.segments.get(id));

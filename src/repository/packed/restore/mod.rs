@@ -3,6 +3,7 @@
 //! whole stays.
 
 mod fetch;
+mod flush;
 mod plan;
 mod write;
 
@@ -21,6 +22,7 @@ use crate::repository::packed::document;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::each_segment;
 use crate::repository::packed::restore::fetch::{Buffers, Shares, Wanted, fetch};
+use crate::repository::packed::restore::flush::{Noting, flush};
 use crate::repository::packed::restore::plan::ranges;
 use crate::repository::packed::restore::write::{Job, Partial, Prepared, Shared, work};
 use crate::repository::packed::segment::{Segment, SegmentRef};
@@ -30,6 +32,8 @@ use crate::tree::{Cursor, Stat, TreeWriter, Walk, WalkOptions};
 
 /// Files a job without requests handles.
 const BATCH: usize = 256;
+/// Bytes of directories kept in memory until their metadata is set, about. Of more, the segments are read again.
+const DIRECTORIES_KEPT: usize = 2 << 20;
 
 pub(super) fn run(
     packed: &Packed,
@@ -57,13 +61,17 @@ pub(super) fn run(
     };
     let writers = request.workers.threads.max(2);
     let fetchers = shares.fetchers;
-    let outcome: Result<(RestoreReport, Vec<Entry>), RepositoryError> = thread::scope(|scope| {
+    let unflushed = AtomicU64::new(0);
+    let outcome: Result<Made, RepositoryError> = thread::scope(|scope| {
         let shared = &shared;
         // Both queues are short beside the budget: they only bound the number of very small ranges.
         let (wanted, ranges) = bounded(fetchers);
         let (jobs, queue) = bounded(fetchers.max(writers));
         let failed = |error: io::Error| RepositoryError::Worker(format!("starting a thread: {error}"));
-        threads::start(scope, writers, move || work(shared, &queue)).map_err(failed)?;
+        let (due, steps) = bounded(1);
+        threads::start(scope, 1, move || flush(shared, &steps)).map_err(failed)?;
+        let noting = Noting::new(&unflushed, due);
+        threads::start(scope, writers, move || work(shared, &queue, &noting)).map_err(failed)?;
         let fetched = jobs.clone();
         threads::start(scope, fetchers, move || fetch(shared, &ranges, &fetched)).map_err(failed)?;
         let mut run = Run {
@@ -75,27 +83,34 @@ pub(super) fn run(
             longest: shares.longest,
             report: RestoreReport::default(),
             links: Vec::new(),
+            directories: Some(Vec::new()),
+            directory_bytes: 0,
             unlinked: HashMap::new(),
             not_made: HashSet::new(),
         };
         each_segment(&objects, &cache, document.segments.iter(), |segment| run.segment(segment))?;
         // The threads end when the queues are closed, and the scope waits for them.
-        let Run { report, mut links, not_made, .. } = run;
+        let Run { report, mut links, directories, not_made, .. } = run;
         links.retain(|link| link.hard_link.as_ref().is_none_or(|first| !not_made.contains(first)));
-        Ok((report, links))
+        Ok(Made { report, links, directories })
     });
     if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
     }
-    let (mut report, links) = outcome?;
+    let Made { mut report, links, directories } = outcome?;
     let mut cursor = writer.cursor();
     for entry in &links {
         link(&shared, &mut cursor, entry)?;
     }
-    finish_directories(&objects, &cache, &document.segments, request, &mut cursor)?;
+    // From the last to the first, so that a directory closed to us is closed after what is below it.
+    match directories {
+        Some(kept) => kept.iter().rev().try_for_each(|entry| cursor.finish_directory(entry))?,
+        None => finish_directories(&objects, &cache, &document.segments, request, &mut cursor)?,
+    }
     report.fetched_bytes = shared.fetched_bytes.load(Ordering::Relaxed);
     report.problems = writer.problems().lines();
     report.problem_count = writer.problems().total();
+    *packed.restored.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), document));
     Ok(report)
 }
 
@@ -106,6 +121,13 @@ fn holds_something(writer: &TreeWriter) -> Result<bool, RepositoryError> {
         Some(Ok(_)) => Ok(true),
         Some(Err(problem)) => Err(problem.error.into()),
     }
+}
+
+/// What there is when all contents are written.
+struct Made {
+    report: RestoreReport,
+    links: Vec<Entry>,
+    directories: Option<Vec<Entry>>,
 }
 
 struct Run<'r, 'a> {
@@ -119,6 +141,9 @@ struct Run<'r, 'a> {
     report: RestoreReport,
     /// Later members of groups of hard links.
     links: Vec<Entry>,
+    /// All so far; `None`: too many to keep.
+    directories: Option<Vec<Entry>>,
+    directory_bytes: usize,
     /// Groups whose first member is not asked for, and who stands in for it.
     unlinked: HashMap<RelativePath, RelativePath>,
     /// What could not be made here, such as devices without root: its other names cannot either.
@@ -164,7 +189,16 @@ impl<'r> Run<'r, '_> {
     }
 
     fn directory(&mut self, entry: &Entry) -> Result<(), RepositoryError> {
-        Ok(self.cursor.directory(&entry.path)?)
+        self.cursor.directory(&entry.path)?;
+        self.directory_bytes += size_of::<Entry>() + entry.path.as_bytes().len();
+        for attribute in &entry.attributes {
+            self.directory_bytes += attribute.name.0.len() + attribute.value.0.len();
+        }
+        match &mut self.directories {
+            Some(kept) if self.directory_bytes <= DIRECTORIES_KEPT => kept.push(entry.clone()),
+            _ => self.directories = None,
+        }
+        Ok(())
     }
 
     fn special(&mut self, entry: &Entry) -> Result<(), RepositoryError> {
@@ -273,8 +307,7 @@ fn link(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<(), R
     Ok(())
 }
 
-/// From the last to the first, so that a directory closed to us is closed after what is below it. Segments are
-/// read again rather than kept: memory must not grow with the number of directories.
+/// Segments are read again rather than kept: memory must not grow with the number of directories.
 fn finish_directories(
     objects: &Objects,
     cache: &Cache,

@@ -15,6 +15,7 @@ use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::restore::fetch::Buffers;
+use crate::repository::packed::restore::flush::Noting;
 use crate::repository::packed::restore::plan::{Range, Use};
 use crate::repository::packed::segment::Segment;
 use crate::snapshot::{Entry, Kind};
@@ -94,7 +95,7 @@ impl Shared<'_> {
     }
 }
 
-pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job<'_>>) {
+pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job<'_>>, noting: &Noting<'_>) {
     let mut cursor = shared.writer.cursor();
     for job in jobs {
         if shared.is_over() {
@@ -103,14 +104,17 @@ pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job<'_>>) {
         }
         let done = match job {
             Job::Range(prepared, range, bytes, _room) => {
-                let done = write_range(shared, &mut cursor, &prepared, &range, &bytes);
+                let done = write_range(shared, &mut cursor, &prepared, &range, &bytes, noting);
                 shared.buffers.put_back(bytes);
                 done
             }
-            Job::Empty(prepared, numbers) => numbers
-                .iter()
-                .filter_map(|number| prepared.segment.entries.get(*number))
-                .try_for_each(|entry| write_whole(shared, &mut cursor, entry, &[])),
+            Job::Empty(prepared, numbers) => {
+                noting.files(numbers.len());
+                numbers
+                    .iter()
+                    .filter_map(|number| prepared.segment.entries.get(*number))
+                    .try_for_each(|entry| write_whole(shared, &mut cursor, entry, &[]))
+            }
             Job::Inspect(prepared, numbers, reply) => {
                 let whole = numbers.into_iter().filter(|number| {
                     prepared
@@ -136,8 +140,11 @@ fn write_range(
     prepared: &Prepared,
     range: &Range,
     bytes: &[u8],
+    noting: &Noting<'_>,
 ) -> Result<(), RepositoryError> {
     for used in &range.frames {
+        noting.files(used.uses.len());
+        noting.bytes(used.uses.iter().map(|piece| u64::from(piece.length)).sum());
         let from = usize::try_from(used.frame.offset - range.offset).unwrap_or(usize::MAX);
         let stored = bytes.get(from..from.saturating_add(used.frame.stored as usize)).unwrap_or_default();
         // Files in one piece have a hash of their own, which is looked at before they are written.
@@ -181,8 +188,14 @@ fn write_whole(
             return Err(content_error(entry));
         }
     }
-    clear(shared, cursor, entry)?;
-    let mut sink = cursor.file(&entry.path)?;
+    // In the root, and where an interrupted run left a directory, others may look.
+    let private = !shared.resuming && entry.path.parent_bytes().is_some_and(|parent| !parent.is_empty());
+    let mut sink = if private {
+        cursor.file_in_private(entry)?
+    } else {
+        clear(shared, cursor, entry)?;
+        cursor.file(&entry.path)?
+    };
     sink.write_all(content)?;
     sink.finish(entry)?;
     shared.progress.add(1, entry.size());
@@ -253,6 +266,9 @@ fn is_whole(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> bool {
     if !Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File && stat.size == *size) {
         return false;
     }
+    // Was the run before ended by an error in writing out, memory has what the disk has not: what is read has to
+    // come from the disk.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
     let mut file = std::fs::File::from(file);
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0u8; 256 << 10];
