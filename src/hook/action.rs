@@ -24,6 +24,16 @@ pub enum Kind {
     Signal(SignalAction),
 }
 
+impl Kind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::Http(_) => "http",
+            Self::Signal(_) => "signal",
+        }
+    }
+}
+
 /// A program; exit code 0 is success.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandAction {

@@ -16,7 +16,7 @@ pub use action::{Action, CommandAction, HttpAction, Kind, SignalAction};
 pub use around::{Ran, Trouble, around};
 pub use error::HookError;
 pub use frozen::{FrozenError, Left, left_behind, thaw_left_behind};
-pub use perform::{Concluded, Hooks, Surroundings, conclude, prepare};
+pub use perform::{Concluded, Hooks, Surroundings, conclude, perform, prepare};
 pub use signal::SignalName;
 pub use text::Text;
 

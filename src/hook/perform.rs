@@ -207,3 +207,10 @@ fn each(
         }
     }
 }
+
+/// One action apart from the lists, as the work of a job.
+pub fn perform(action: &Action, around: &Surroundings<'_>, cancel: &Cancel) -> Result<(), HookError> {
+    let env = around.all_env();
+    Call { directory: around.directory.as_deref(), ..Call::new(around.job, "run", &env, cancel) }
+        .perform(action, None)
+}

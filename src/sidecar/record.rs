@@ -4,14 +4,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::timestamp::{self, Timestamp};
+use crate::schedule;
 
 /// What is known of a job, over all sidecars that this volume ever had.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// The last scheduled instant that was dealt with, by a run or by passing it over on purpose.
-    #[serde(skip_serializing_if = "Option::is_none", with = "timestamp::optional_rfc3339")]
-    pub taken: Option<Timestamp>,
+    /// How far it has come in its schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timing: Option<schedule::Record>,
     /// Under way when this was written: whoever finds it at the start of a sidecar knows that it was cut off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<Begun>,

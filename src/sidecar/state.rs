@@ -66,13 +66,15 @@ fn make_directory(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::base::timestamp::Timestamp;
+    use crate::schedule;
 
     #[test]
     fn records_come_back_and_damage_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let states = States::below(dir.path());
         assert_eq!(states.load("backup").unwrap(), Record::default());
-        let record = Record { taken: Some(Timestamp::new(1_795_217_400, 0)), runs: 3, ..Record::default() };
+        let timing = schedule::Record { schedule: "UTC @daily".into(), settled: Timestamp::new(1_795_217_400, 0) };
+        let record = Record { timing: Some(timing), runs: 3, ..Record::default() };
         states.save("backup", &record).unwrap();
         assert_eq!(states.load("backup").unwrap(), record);
         assert_eq!(states.load("prune").unwrap(), Record::default());

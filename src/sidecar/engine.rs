@@ -1,0 +1,507 @@
+//! The sidecar's loop: takes what is due and what is asked for, has it run, keeps the records and shows what is
+//! going on. Decides by asking the timetable and the desk; what blocks is done by threads that report back here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::base::cancel::Cancel;
+use crate::base::secret::Secret;
+use crate::base::timestamp::Timestamp;
+use crate::schedule::{self, Timetable};
+use crate::sidecar::alarm::Alarm;
+use crate::sidecar::control::{Order, OrderError};
+use crate::sidecar::desk::{Desk, Needs, Overlap, Verdict};
+use crate::sidecar::drain::{Drain, Step};
+use crate::sidecar::lookout::{Look, Lookout};
+use crate::sidecar::means::{Means, Reload};
+use crate::sidecar::notify::Notifier;
+use crate::sidecar::opening::Opened;
+use crate::sidecar::options::{JobOptions, Work};
+use crate::sidecar::record::{Begun, Outcome, Record, Run, Trigger};
+use crate::sidecar::runner::{self, Orders};
+use crate::sidecar::saver::{Saved, Saver};
+use crate::sidecar::status::{Stage, Status};
+use crate::sidecar::tenure::{Kept, Tenure};
+use crate::sidecar::{SidecarError, view};
+
+/// The job that a last backup is made by.
+const BACKUP: &str = "backup";
+
+#[derive(Debug)]
+pub enum Event {
+    Opened(Box<Opened>),
+    Failed(SidecarError),
+    Ended { job: String, run: Box<Run> },
+    Saved(Saved),
+    Kept(Kept),
+    Looked(Box<Look>),
+    Reloaded(Box<Result<Means, String>>),
+    Signal(Signal),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    End,
+    Reload,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is at work any more.
+    InOrder,
+    /// The budget was spent before somebody had ended.
+    GaveUp,
+}
+
+/// A job as the loop sees it.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub record: Record,
+    pub unsaved: Option<String>,
+    running: Option<Cancel>,
+    /// Those who asked for the run that waits, and for the one that is under way.
+    asked: Vec<oneshot::Sender<Run>>,
+    listening: Vec<oneshot::Sender<Run>>,
+}
+
+pub struct Engine {
+    pub(super) means: Means,
+    reload: Reload,
+    pub(super) refused: Option<String>,
+    pub(super) stage: Stage,
+    pub(super) started: Timestamp,
+    pub(super) timetable: Timetable,
+    pub(super) desk: Desk,
+    pub(super) slots: BTreeMap<String, Slot>,
+    pub(super) tenure: Tenure,
+    pub(super) lookout: Lookout,
+    pub(super) notifier: Notifier,
+    opened: Option<Opened>,
+    saver: Saver,
+    drain: Option<Drain>,
+    token: watch::Sender<Option<Secret>>,
+    events: mpsc::UnboundedSender<Event>,
+    status: watch::Sender<Arc<Status>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("stage", &self.stage).field("slots", &self.slots).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub fn new(
+        means: Means,
+        reload: Reload,
+        notifier: Notifier,
+        saver: Saver,
+        token: watch::Sender<Option<Secret>>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> (Self, watch::Receiver<Arc<Status>>) {
+        let started = means.scope.clock.now();
+        let status = watch::Sender::new(Arc::new(view::nothing(&means, started)));
+        let engine = Self {
+            timetable: Timetable::new(means.scope.volume.identity(), Vec::new(), &BTreeMap::new(), started),
+            means,
+            reload,
+            refused: None,
+            stage: Stage::StandingBy,
+            started,
+            desk: Desk::default(),
+            slots: BTreeMap::new(),
+            tenure: Tenure::default(),
+            lookout: Lookout::default(),
+            notifier,
+            opened: None,
+            saver,
+            drain: None,
+            token,
+            events,
+            status,
+        };
+        engine.show();
+        let shown = engine.status.subscribe();
+        (engine, shown)
+    }
+
+    /// Until it ends. The volume is opened by a thread that reports by an event; `opened` is called when it is.
+    pub async fn run(
+        &mut self,
+        mut orders: mpsc::Receiver<Order>,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        mut opened: impl FnMut(),
+    ) -> Result<End, SidecarError> {
+        let mut alarm = Alarm::new().await?;
+        loop {
+            self.work();
+            self.show();
+            let patience = match self.drain_step() {
+                Some(Step::GiveUp) => return Ok(self.given_up()),
+                Some(_) if self.desk.is_idle() => return Ok(End::InOrder),
+                Some(Step::Wait(left)) => left,
+                // Those who were told to stop report back, or the budget ends.
+                Some(Step::Cancel) => continue,
+                None => Duration::MAX,
+            };
+            let now = self.now();
+            alarm.arm(now, self.timetable.next_wake(now)).await?;
+            tokio::select! {
+                Some(event) = events.recv() => {
+                    let was_closed = self.opened.is_none();
+                    self.take(event)?;
+                    if was_closed && self.opened.is_some() {
+                        opened();
+                    }
+                }
+                Some(order) = orders.recv() => self.order(order),
+                () = alarm.ring() => {}
+                () = tokio::time::sleep(patience.min(Duration::from_secs(3600))), if self.drain.is_some() => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.means.scope.clock.now()
+    }
+
+    /// Everything that can be begun now.
+    fn work(&mut self) {
+        if self.stage == Stage::Working {
+            self.take_due();
+            self.keep_watch();
+        }
+        while let Some(waiting) = self.desk.begin_next() {
+            self.begin(&waiting.job, waiting.trigger);
+        }
+    }
+
+    fn take_due(&mut self) {
+        let now = self.now();
+        for event in self.timetable.due(now) {
+            let job = match event {
+                schedule::Event::Run { job, trigger, .. } => {
+                    self.due(&job, trigger);
+                    job
+                }
+                schedule::Event::Missed { job, first, latest } => {
+                    let (first, latest) = (first.to_rfc3339(), latest.to_rfc3339());
+                    tracing::warn!(job, first, latest, "runs were missed, and are not made up for");
+                    job
+                }
+                schedule::Event::ClockSetBack { job, settled } => {
+                    let before = settled.to_rfc3339();
+                    tracing::warn!(job, before, "the clock was set back; the job begins anew");
+                    job
+                }
+            };
+            self.settle(&job);
+        }
+    }
+
+    fn due(&mut self, job: &str, trigger: schedule::Trigger) {
+        let trigger = match trigger {
+            schedule::Trigger::Scheduled => Trigger::Schedule,
+            schedule::Trigger::CatchUp => Trigger::CatchUp,
+        };
+        if self.want(job, trigger) == Verdict::Skipped
+            && let Some(slot) = self.slots.get_mut(job)
+        {
+            slot.record.skipped += 1;
+            tracing::warn!(job, "passed over: the run before has not ended");
+        }
+    }
+
+    /// Has written down how far the job has come in its schedule.
+    fn settle(&mut self, job: &str) {
+        if let (Some(slot), Some(timing)) = (self.slots.get_mut(job), self.timetable.record(job)) {
+            slot.record.timing = Some(timing.clone());
+            self.save(job);
+        }
+    }
+
+    fn want(&mut self, name: &str, trigger: Trigger) -> Verdict {
+        match self.means.options.job(name) {
+            Some(job) => self.desk.want(name, trigger, job.work.needs(), job.overlap),
+            None => Verdict::Skipped,
+        }
+    }
+
+    /// What goes on beside the jobs.
+    fn keep_watch(&mut self) {
+        let events = self.events.clone();
+        let report = move |look| drop(events.send(Event::Looked(Box::new(look))));
+        self.lookout.send(&self.means.scope, report);
+        if !self.desk.is_running(BACKUP) {
+            let events = self.events.clone();
+            let report = move |kept| drop(events.send(Event::Kept(kept)));
+            self.tenure.send(&self.means.program, report);
+        }
+        for (name, slot) in &self.slots {
+            if slot.unsaved.is_some() {
+                self.saver.save(name, &slot.record);
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &str, trigger: Trigger) {
+        // Its job may have gone with a new configuration.
+        let Some(job) = self.means.options.job(name).cloned() else {
+            self.desk.ended(name);
+            return;
+        };
+        let begun = Begun { trigger, started: self.now() };
+        let slot = self.slots.entry(name.to_owned()).or_default();
+        let cancel = Cancel::new();
+        slot.running = Some(cancel.clone());
+        slot.listening = std::mem::take(&mut slot.asked);
+        slot.record.running = Some(begun.clone());
+        // Successful runs so far: which part is verified next.
+        let turn = slot.record.runs - slot.record.failures.min(slot.record.runs);
+        tracing::info!(job = name, trigger = ?trigger, "begins");
+        self.notifier.begins(&job.name);
+        self.save(name);
+        let orders = Orders { job, begun: begun.clone(), turn, cancel };
+        let (means, saver, events) = (self.means.clone(), self.saver.clone(), self.events.clone());
+        let job = name.to_owned();
+        let thread = thread::Builder::new().name(format!("job {name}")).spawn(move || {
+            // That it was begun is on the disk, or was tried, before it does anything.
+            saver.settle();
+            let run = Box::new(runner::run(&means, &orders));
+            drop(events.send(Event::Ended { job, run }));
+        });
+        if let Err(error) = thread {
+            self.ended(name, runner::not_begun(&begun, &error));
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), SidecarError> {
+        match event {
+            Event::Opened(opened) => self.open(*opened),
+            Event::Failed(error) => return Err(error),
+            Event::Ended { job, run } => self.ended(&job, *run),
+            Event::Saved(Saved { job, error }) => {
+                if let Some(slot) = self.slots.get_mut(&job) {
+                    if let Some(error) = &error
+                        && slot.unsaved.is_none()
+                    {
+                        tracing::error!(job, error, "the state of this job cannot be written; it is tried again");
+                    }
+                    slot.unsaved = error;
+                }
+            }
+            Event::Kept(kept) => {
+                let now = self.now();
+                self.tenure.back(kept, now);
+            }
+            Event::Looked(look) => self.lookout.back(*look),
+            Event::Reloaded(reloaded) => self.reloaded(*reloaded),
+            Event::Signal(Signal::End) => self.begin_drain(),
+            Event::Signal(Signal::Reload) => self.begin_reload(),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, opened: Opened) {
+        let stage = if self.drain.is_some() { Stage::Draining } else { Stage::Working };
+        for (name, record) in &opened.records {
+            self.slots.entry(name.clone()).or_default().record = record.clone();
+        }
+        self.opened = Some(opened);
+        self.stage = stage;
+        self.make_timetable();
+        tracing::info!(volume = %self.means.scope.volume.path().display(), jobs = self.means.options.jobs.len(), "at work");
+    }
+
+    fn make_timetable(&mut self) {
+        let identity = self.means.scope.volume.identity();
+        let record = |(name, slot): (&String, &Slot)| Some((name.clone(), slot.record.timing.clone()?));
+        let records: BTreeMap<_, _> = self.slots.iter().filter_map(record).collect();
+        self.timetable = Timetable::new(identity, self.timed_jobs(), &records, self.now());
+        self.settle_all();
+    }
+
+    fn timed_jobs(&self) -> Vec<schedule::Job> {
+        self.means.options.jobs.iter().filter_map(JobOptions::timed).collect()
+    }
+
+    /// A job that is new has something to be written down from the start.
+    fn settle_all(&mut self) {
+        let names: Vec<String> = self.timetable.records().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            self.settle(&name);
+        }
+    }
+
+    fn ended(&mut self, name: &str, run: Run) {
+        self.desk.ended(name);
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let before = slot.record.clone();
+        slot.running = None;
+        slot.record.end(run.clone());
+        for listener in slot.listening.drain(..) {
+            // Nobody has to wait for the answer.
+            let _ = listener.send(run.clone());
+        }
+        log_end(name, &run);
+        let is_backup = self.means.options.job(name).is_some_and(|job| matches!(job.work, Work::Backup));
+        if is_backup {
+            match run.code {
+                0 | 3 => self.tenure.confirmed(now),
+                _ => self.tenure.hurry(),
+            }
+            self.lookout.hurry();
+        }
+        self.save(name);
+    }
+
+    fn order(&mut self, order: Order) {
+        let answer = match (self.stage, self.means.options.job(&order.job)) {
+            (Stage::StandingBy, _) => Err(OrderError::StandingBy),
+            (Stage::Draining, _) => Err(OrderError::Ending),
+            (Stage::Working, None) => Err(OrderError::Unknown {
+                job: order.job.clone(),
+                known: self.means.options.jobs.iter().map(|job| job.name.clone()).collect(),
+            }),
+            (Stage::Working, Some(_)) => {
+                // Whoever asks while one waits already is told of that one.
+                self.want(&order.job, Trigger::Request);
+                let (sender, receiver) = oneshot::channel();
+                self.slots.entry(order.job.clone()).or_default().asked.push(sender);
+                Ok(receiver)
+            }
+        };
+        let _ = order.reply.send(answer);
+    }
+
+    fn begin_reload(&mut self) {
+        let (reload, events) = (Arc::clone(&self.reload), self.events.clone());
+        // Reads files, maybe from a file system that hangs.
+        thread::spawn(move || drop(events.send(Event::Reloaded(Box::new(reload())))));
+    }
+
+    fn reloaded(&mut self, reloaded: Result<Means, String>) {
+        let checked = reloaded.and_then(|means| match self.means.needs_restart(&means) {
+            Some(reason) => Err(reason),
+            None => Ok(means),
+        });
+        match checked {
+            Ok(means) => {
+                tracing::info!(jobs = means.options.jobs.len(), "the new configuration is in force");
+                self.notifier.replace(&means.options.notify);
+                let _ = self.token.send(means.options.token.clone());
+                if means.options.listen != self.means.options.listen {
+                    tracing::warn!("sidecar.listen changes with the next start only");
+                }
+                self.means = means;
+                self.refused = None;
+                if self.opened.is_some() {
+                    self.learn_new_jobs();
+                    self.timetable.replace(self.timed_jobs(), self.now());
+                    self.settle_all();
+                    self.tenure.hurry();
+                }
+            }
+            Err(reason) => {
+                tracing::error!(reason, "the new configuration is refused; the old one stays in force");
+                self.refused = Some(reason);
+            }
+        }
+    }
+
+    /// A job that comes, or comes back, goes on from the state that it left on the volume.
+    fn learn_new_jobs(&mut self) {
+        let states = crate::sidecar::state::States::below(self.means.scope.state_dir());
+        for job in &self.means.options.jobs {
+            if !self.slots.contains_key(&job.name) {
+                let record = states.load(&job.name).unwrap_or_else(|error| {
+                    tracing::warn!(job = job.name, %error, "the state of this job cannot be read");
+                    Record::default()
+                });
+                self.slots.insert(job.name.clone(), Slot { record, ..Slot::default() });
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        let was_working = self.stage == Stage::Working;
+        self.stage = Stage::Draining;
+        self.drain = Some(Drain::begin(self.means.scope.clock.elapsed(), self.means.options.grace));
+        for name in self.desk.clear() {
+            // Whoever asked hears that it will not come.
+            self.slots.entry(name).or_default().asked.clear();
+        }
+        if was_working && self.means.options.backup_on_shutdown {
+            let needs = Needs { volume: crate::sidecar::desk::Access::Shared, repository: true };
+            self.desk.want(BACKUP, Trigger::Shutdown, needs, Overlap::Queue);
+        }
+        tracing::info!(grace = ?self.means.options.grace, "ending");
+    }
+
+    fn drain_step(&mut self) -> Option<Step> {
+        let step = self.drain.as_mut()?.step(self.means.scope.clock.elapsed());
+        if step == Step::Cancel {
+            self.desk.clear();
+            for (name, slot) in &self.slots {
+                if let Some(cancel) = &slot.running {
+                    tracing::warn!(job = name, "told to stop: the time to end is nearly over");
+                    cancel.cancel();
+                }
+            }
+        }
+        Some(step)
+    }
+
+    fn given_up(&self) -> End {
+        for (name, slot) in &self.slots {
+            if slot.running.is_some() {
+                tracing::error!(job = name, "left behind: the time to end is over");
+            }
+        }
+        if self.desk.is_idle() { End::InOrder } else { End::GaveUp }
+    }
+
+    /// What is left to do when nothing works any more. Gives the volume back.
+    pub fn close(&mut self) -> Option<Opened> {
+        self.saver.settle();
+        self.opened.take()
+    }
+
+    /// How much of the time to end is left.
+    pub fn time_left(&self) -> Duration {
+        self.drain.map_or(Duration::ZERO, |drain| drain.left(self.means.scope.clock.elapsed()))
+    }
+
+    /// The last notices are sent within the time that is left.
+    pub fn say_goodbye(&mut self, _within: Duration) {}
+
+    fn save(&self, name: &str) {
+        if let Some(slot) = self.slots.get(name) {
+            self.saver.save(name, &slot.record);
+        }
+    }
+
+    pub(super) fn show(&self) {
+        self.status.send_replace(Arc::new(view::status(self, self.now())));
+    }
+}
+
+fn log_end(job: &str, run: &Run) {
+    let reason = run.reason.as_deref().unwrap_or_default();
+    let hint = run.hint.as_deref().unwrap_or_default();
+    let seconds = run.seconds;
+    match run.outcome {
+        Outcome::Done => tracing::info!(job, seconds, "done"),
+        Outcome::Partial => tracing::warn!(job, seconds, reason, "done in part"),
+        outcome => tracing::error!(job, seconds, outcome = outcome.name(), reason, hint, "not done"),
+    }
+}

@@ -1,0 +1,99 @@
+//! What a sidecar does before it begins to work: gets the volume to itself, ends a freeze that a killed one left
+//! behind, says on the marker that somebody works here, and learns how the last runs ended. Blocking.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::base::cancel::Cancel;
+use crate::ops::{OpsError, Scope};
+use crate::sidecar::record::{Begun, Outcome, Record, Run};
+use crate::sidecar::state::States;
+use crate::volume::{LockGuard, Phase, VolumeError};
+
+/// The volume is this sidecar's.
+#[derive(Debug)]
+pub struct Opened {
+    /// Held for the sidecar's life.
+    pub lock: LockGuard,
+    pub records: BTreeMap<String, Record>,
+    /// The one before ended in order, so that this one may end in order too. Otherwise full checks are due, and an
+    /// orderly end does not take that away.
+    pub was_clean: bool,
+}
+
+/// Waits as long as another sidecar works on the volume. `None` when told to end meanwhile.
+pub fn wait_for_volume(scope: &Scope, cancel: &Cancel) -> Result<Option<LockGuard>, OpsError> {
+    scope.volume.prepare()?;
+    while !cancel.is_cancelled() {
+        match scope.sidecar_lock() {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(OpsError::Volume(error @ VolumeError::Locked { .. })) => {
+                tracing::info!(%error, "standing by: another sidecar works on the volume");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// After the lock is held and what was frozen is thawed.
+pub fn open(scope: &Scope, states: &States, jobs: &[String], lock: LockGuard) -> Result<Opened, OpsError> {
+    let was_clean = mark_in_use(scope)?;
+    let mut records = BTreeMap::new();
+    for job in jobs {
+        records.insert(job.clone(), load(scope, states, job)?);
+    }
+    Ok(Opened { lock, records, was_clean })
+}
+
+/// The record of a job. A run that was under way when its sidecar died is counted as one that was cut off.
+pub fn load(scope: &Scope, states: &States, job: &str) -> Result<Record, OpsError> {
+    let mut record = states.load(job).map_err(OpsError::io("read the job states in", scope.state_dir()))?;
+    if let Some(begun) = record.running.take() {
+        tracing::warn!(job, since = begun.started.to_rfc3339(), "this run was cut off when its sidecar died");
+        record.end(cut_off(begun));
+        if let Err(error) = states.save(job, &record) {
+            tracing::warn!(job, %error, "its state cannot be written");
+        }
+    }
+    Ok(record)
+}
+
+fn cut_off(begun: Begun) -> Run {
+    Run {
+        trigger: begun.trigger,
+        started: begun.started,
+        // Nobody was there to see the end.
+        seconds: 0.0,
+        outcome: Outcome::Interrupted,
+        attempts: 1,
+        code: 1,
+        reason: Some("the sidecar died during the run".to_owned()),
+        hint: None,
+        figures: crate::sidecar::record::Figures::default(),
+    }
+}
+
+/// From now on whoever finds the volume without a sidecar knows that this one did not end in order. Returns whether
+/// it was clean before. A volume that is not ready is left as it is: that is init's business.
+pub fn mark_in_use(scope: &Scope) -> Result<bool, OpsError> {
+    let _alone = scope.backup_lock()?;
+    match scope.volume.read_marker()? {
+        Some(mut marker) if marker.phase == Phase::Ready => {
+            let was_clean = std::mem::replace(&mut marker.clean, false);
+            scope.volume.write_marker(&marker, scope.clock.as_ref())?;
+            Ok(was_clean)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The last act: nothing of this sidecar is at work any more.
+pub fn mark_clean(scope: &Scope) -> Result<(), OpsError> {
+    let _alone = scope.backup_lock()?;
+    if let Some(mut marker) = scope.volume.read_marker()?.filter(|marker| marker.phase == Phase::Ready) {
+        marker.clean = true;
+        scope.volume.write_marker(&marker, scope.clock.as_ref())?;
+    }
+    Ok(())
+}
