@@ -308,7 +308,8 @@ fn collect_keys(schema: &Value, at: &str, found: &mut Vec<String>) {
         let items = property.get("items").filter(|items| items.get("properties").is_some());
         if property.get("properties").is_some() {
             collect_keys(property, &path, found);
-        } else if let Some(items) = items {
+        } else if let Some(items) = items.filter(|_| !at.ends_with("hooks") || path == "init.hooks.before") {
+            // One hook is like another: its keys are explained once.
             collect_keys(items, &format!("{path}[]"), found);
         } else {
             found.push(path);

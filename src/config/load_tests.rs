@@ -375,7 +375,10 @@ mod files {
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
             found.extend(all_keys(property, &key));
-            found.extend(all_keys(property.get("items").unwrap_or(&Value::Null), &key));
+            // One hook is like another: its keys are shown once.
+            if !at.ends_with("hooks") || key == "init.hooks.before" {
+                found.extend(all_keys(property.get("items").unwrap_or(&Value::Null), &key));
+            }
             found.push(key);
         }
         found

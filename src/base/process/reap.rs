@@ -147,4 +147,43 @@ mod tests {
             stop.cancel();
         });
     }
+
+    /// Runs the test below as process 1 of a namespace of its own.
+    #[test]
+    fn process_1_collects_orphans() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let mut argv = ["unshare", "-p", "-f", "--mount-proc", "--kill-child"].map(str::to_owned).to_vec();
+        argv.push(this.to_str().unwrap().to_owned());
+        argv.extend(
+            ["--ignored", "--exact", "base::process::reap::tests::inside_a_namespace"].map(str::to_owned),
+        );
+        let timeout = Duration::from_secs(60);
+        let finished = run(&CommandSpec { argv, timeout, ..CommandSpec::default() }).unwrap();
+        assert_eq!(finished.code, 0, "{}", finished.output);
+        assert!(finished.output.contains("1 passed"), "{}", finished.output);
+    }
+
+    #[test]
+    #[ignore = "to be process 1: process_1_collects_orphans runs it"]
+    fn inside_a_namespace() {
+        if !is_our_duty() {
+            return;
+        }
+        keep_reaping().unwrap();
+        let spec = |script: &str| CommandSpec {
+            argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            timeout: Duration::from_secs(60),
+            ..CommandSpec::default()
+        };
+        let orphan = run(&spec("(exit 5) > /dev/null 2>&1 & echo $!")).unwrap().output;
+        let place = std::path::Path::new("/proc").join(orphan);
+        let started = std::time::Instant::now();
+        while place.exists() {
+            assert!(started.elapsed() < Duration::from_secs(30), "{} was not collected", place.display());
+            assert_eq!(run(&spec("exit 3")).unwrap().code, 3);
+        }
+    }
 }
