@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use rustix::process::{Pid, WaitOptions, getpgrp, getpid, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 use signal_hook::consts::SIGCHLD;
 
 use super::children;
@@ -51,10 +51,13 @@ pub fn keep_reaping() -> io::Result<()> {
 pub fn orphans() -> io::Result<usize> {
     let own = children::own();
     let us = getpid();
-    let group = getpgrp();
     if std::fs::read_link("/proc/self")?.to_str() != Some(us.to_string().as_str()) {
         return Err(io::Error::other("/proc is not that of our PID namespace"));
     }
+    // Process 1 of a container may be in a group from outside the namespace, which is then 0 to everybody here;
+    // `getpgrp` has no answer for that.
+    let group = std::fs::read_to_string("/proc/self/stat")?;
+    let group = Process::of_stat(&group).map_or(0, |process| process.group);
     let mut count = 0;
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -63,9 +66,8 @@ pub fn orphans() -> io::Result<usize> {
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let Some(process) = Process::of_stat(&stat) else { continue };
         let ours = u32::try_from(pid).is_ok_and(|pid| own.contains(&pid));
-        let orphan = process.state == 'Z'
-            && process.parent == us.as_raw_nonzero().get()
-            && process.group != group.as_raw_nonzero().get();
+        let orphan =
+            process.state == 'Z' && process.parent == us.as_raw_nonzero().get() && process.group != group;
         if orphan
             && !ours
             && let Some(pid) = Pid::from_raw(pid)
