@@ -32,8 +32,9 @@ use crate::tree::{Cursor, Stat, TreeWriter, Walk, WalkOptions};
 
 /// Files a job without requests handles.
 const BATCH: usize = 256;
-/// Bytes of directories kept in memory until their metadata is set, about. Of more, the segments are read again.
-const DIRECTORIES_KEPT: usize = 2 << 20;
+/// The part of the memory that is for directories kept until their metadata is set: several thousand by default.
+/// If there are more, the segments are read again.
+const DIRECTORIES_KEPT: u64 = 32;
 
 pub(super) fn run(
     packed: &Packed,
@@ -195,7 +196,9 @@ impl<'r> Run<'r, '_> {
             self.directory_bytes += attribute.name.0.len() + attribute.value.0.len();
         }
         match &mut self.directories {
-            Some(kept) if self.directory_bytes <= DIRECTORIES_KEPT => kept.push(entry.clone()),
+            Some(kept) if self.directory_bytes as u64 <= self.request.workers.memory / DIRECTORIES_KEPT => {
+                kept.push(entry.clone());
+            }
             _ => self.directories = None,
         }
         Ok(())
