@@ -1,6 +1,9 @@
 //! A status for tests: one job that is well, one that is not, one that never ran, and names that want escaping.
 
+use std::time::Duration;
+
 use crate::base::timestamp::Timestamp;
+use crate::sidecar::notify::{About, Event, Notice};
 use crate::sidecar::record::{Begun, Figures, Outcome, Record, Run, Trigger};
 use crate::sidecar::status::{Frozen, JobStatus, LeaseStatus, NoticeCounts, Stage, Status};
 
@@ -107,5 +110,26 @@ fn job(name: &str, kind: &'static str) -> JobStatus {
         max_age_seconds: None,
         record: Record::default(),
         unsaved: None,
+    }
+}
+
+pub fn notice(event: Event, job: &str) -> Notice {
+    Notice {
+        event,
+        job: job.to_owned(),
+        time: NOON,
+        run: (event != Event::Silence).then(|| run(Outcome::Failed)),
+        consecutive_failures: 3,
+        last_success: Some(NOON),
+        max_age: Some(Duration::from_secs(7_200)),
+    }
+}
+
+pub fn about() -> About {
+    About {
+        identity: "wiki".to_owned(),
+        volume: "/data".to_owned(),
+        host: "pod-0".to_owned(),
+        version: "0.1.0",
     }
 }
