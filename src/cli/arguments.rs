@@ -66,6 +66,28 @@ impl GlobalArguments {
     }
 }
 
+/// Those that mean `flags`, without the configuration file.
+pub fn arguments_of(flags: &Flags) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let mut add = |name: &str, value: &str| arguments.extend([name.to_owned(), value.to_owned()]);
+    if let Some(volume) = &flags.volume {
+        add("--volume", volume);
+    }
+    if let Some(repository) = &flags.repository {
+        add("--repository", repository);
+    }
+    if let Some(format) = flags.log_format {
+        add("--log-format", if format == LogFormat::Json { "json" } else { "text" });
+    }
+    match flags.log_level {
+        Some(LogLevel::Error | LogLevel::Warn) => arguments.push("-q".to_owned()),
+        Some(LogLevel::Debug) => arguments.push("-v".to_owned()),
+        Some(LogLevel::Trace) => arguments.push("-vv".to_owned()),
+        Some(LogLevel::Info) | None => {}
+    }
+    arguments
+}
+
 pub fn log_format(name: &str) -> LogFormat {
     if name == "json" { LogFormat::Json } else { LogFormat::Text }
 }

@@ -62,6 +62,11 @@ impl<'a> Context<'a> {
         Ok(loaded)
     }
 
+    /// What the command line sets.
+    pub fn flags(&self) -> &Flags {
+        &self.flags
+    }
+
     /// Writes a part of the result to stdout.
     pub fn print(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))

@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
 fn play(place: &Path, context: &mut Context<'_>) -> Result<(), Failure> {
     let config = configuration(place)?;
     let data = config.volume.path.clone();
-    let scope = scope_of(&config, context)?;
+    let scope = scope_of(&config, context.environment, &context.cancel)?;
     let init = || ops::init::run(&scope, &config.init_options(false)).map_err(Failure::from);
     let backup = || ops::backup::run(&scope, &config.backup_options(false, false)).map_err(Failure::from);
     let mut story = Story { context, number: 0 };

@@ -17,13 +17,16 @@ pub mod init;
 pub mod logging;
 pub mod ls;
 pub mod man;
+pub mod means;
 pub mod progress;
 pub mod prune;
 pub mod render;
 pub mod repository;
 pub mod repository_copy;
 pub mod restore;
+pub mod run;
 pub mod scope;
+pub mod sidecar;
 pub mod signals;
 pub mod snapshots;
 pub mod status;
@@ -58,6 +61,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    Sidecar(sidecar::Arguments),
     Backup(backup::Arguments),
     Restore(restore::Arguments),
     Snapshots(snapshots::Arguments),
@@ -66,6 +70,7 @@ enum Command {
     Check(check::Arguments),
     Prune(prune::Arguments),
     Status(status::Arguments),
+    Run(run::Arguments),
     Wait(wait::Arguments),
     Export(export::Arguments),
     Repository(repository::Arguments),
@@ -82,7 +87,8 @@ impl Command {
     fn ends_in_order(&self) -> bool {
         match self {
             Self::Init(_) | Self::Backup(_) | Self::Restore(_) => true,
-            Self::Check(_) | Self::Prune(_) | Self::Wait(_) | Self::Task(_) => true,
+            Self::Check(_) | Self::Prune(_) | Self::Wait(_) => true,
+            Self::Sidecar(_) | Self::Run(_) | Self::Task(_) => true,
             Self::Repository(arguments) => arguments.ends_in_order(),
             _ => false,
         }
@@ -103,6 +109,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Status(arguments) => status::run(&arguments, context),
+        Command::Sidecar(arguments) => sidecar::run(&arguments, context),
+        Command::Run(arguments) => run::run(&arguments, context),
         Command::Wait(arguments) => wait::run(&arguments, context),
         Command::Export(arguments) => export::run(&arguments, context),
         Command::Repository(arguments) => repository::run(&arguments, context),

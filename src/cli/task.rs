@@ -6,12 +6,14 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::means::one_line;
 use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::config::model::Config;
 use crate::ops::backup::Stored;
 use crate::ops::check::{CheckOptions, Checked};
 use crate::ops::{self, Scope};
+use crate::repository::PruneReport;
 use crate::sidecar::record::Figures;
 use crate::sidecar::task::{Task, TaskReport};
 
@@ -25,6 +27,7 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Wanted {
     Backup,
+    Prune,
     Check,
     Verify {
         #[arg(long)]
@@ -42,6 +45,7 @@ impl From<Wanted> for Task {
     fn from(wanted: Wanted) -> Self {
         match wanted {
             Wanted::Backup => Self::Backup,
+            Wanted::Prune => Self::Prune,
             Wanted::Check => Self::Check,
             Wanted::Verify { percent, turn } => Self::Verify { percent, turn },
             Wanted::Lease { take } => Self::Lease { take },
@@ -70,7 +74,7 @@ fn work(task: Task, context: &mut Context<'_>) -> Result<TaskReport, Failure> {
     let (scope, config) = open_scope(context, Needs::BOTH)?;
     match task {
         Task::Backup => back_up(&scope, &config),
-        Task::Prune => Err(Failure::new(Exit::Failed, "prune")),
+        Task::Prune => prune(&scope, &config),
         Task::Check => check(&scope, CheckOptions::default()),
         Task::Verify { percent, turn } => {
             check(&scope, CheckOptions { verify_percent: percent, verify_turn: Some(turn) })
@@ -118,6 +122,36 @@ fn figures_of(stored: &[Stored]) -> Figures {
     }
 }
 
+fn prune(scope: &Scope, config: &Config) -> Result<TaskReport, Failure> {
+    let (pruned, failure) = ops::prune::run(scope, &config.prune_options(false))?;
+    let sum = |of: fn(&PruneReport) -> u64| pruned.iter().map(|one| of(&one.report)).sum();
+    let findings: u64 = sum(|report| report.damaged.len() as u64);
+    let figures = Figures {
+        findings: Some(findings),
+        forgotten_snapshots: Some(sum(|report| report.forgotten.len() as u64)),
+        deleted_bytes: Some(sum(|report| report.deleted.bytes)),
+        repository_bytes: pruned.first().map(|one| stored_bytes(&one.report)),
+        repository_snapshots: pruned
+            .first()
+            .map(|one| (one.report.snapshots.len().saturating_sub(one.report.forgotten.len())) as u64),
+        ..Figures::default()
+    };
+    if let Some(failure) = failure {
+        return Ok(report_of(&failure.into(), figures));
+    }
+    if findings == 0 {
+        return Ok(TaskReport { figures, ..TaskReport::default() });
+    }
+    let failure = Failure::new(Exit::Damaged, "damaged objects hide what is still needed")
+        .hint("`volkeep check` names them and what they take down");
+    Ok(report_of(&failure, figures))
+}
+
+/// All that is there after the run.
+fn stored_bytes(report: &PruneReport) -> u64 {
+    [report.condemned, report.waiting, report.young, report.live].iter().map(|amount| amount.bytes).sum()
+}
+
 fn check(scope: &Scope, options: CheckOptions) -> Result<TaskReport, Failure> {
     let all = ops::check::run(scope, options)?;
     let findings: u64 = all.iter().map(|checked| checked.report.findings.len() as u64).sum();
@@ -152,11 +186,9 @@ fn damage(all: &[Checked]) -> String {
 }
 
 fn report_of(failure: &Failure, figures: Figures) -> TaskReport {
-    let parts: Vec<&str> =
-        std::iter::once(&failure.message).chain(&failure.causes).map(String::as_str).collect();
     TaskReport {
         code: failure.exit.code(),
-        reason: Some(parts.join(": ")),
+        reason: Some(one_line(failure)),
         hint: failure.hint.clone(),
         figures,
         leases: Vec::new(),

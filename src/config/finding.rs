@@ -63,6 +63,7 @@ pub fn complete(config: &mut Config) {
     if volume.state_dir.as_os_str().is_empty() && !volume.path.as_os_str().is_empty() {
         volume.state_dir = volume.path.join(STATE_DIR);
     }
+    config.jobs.complete();
 }
 
 /// For a completed configuration.
@@ -71,6 +72,12 @@ pub fn findings(config: &Config, needs: Needs) -> Vec<Finding> {
     volume(&config.volume, needs, &mut found);
     repositories(config, needs, &mut found);
     numbers(config, &mut found);
+    for (key, message) in config.sidecar.faults() {
+        refuse(&mut found, &format!("sidecar.{key}"), message);
+    }
+    for (key, message) in config.jobs.faults() {
+        refuse(&mut found, &format!("jobs.{key}"), message);
+    }
     found
 }
 

@@ -172,7 +172,7 @@ struct HookFields {
 /// A request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct HttpFields {
+pub struct HttpFields {
     /// `http://` or `https://`. It may hold a token, so it is not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     url: Option<HiddenText>,
@@ -222,7 +222,7 @@ struct SignalFields {
 /// Text that is never shown, not even when it is refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(transparent)]
-struct HiddenText(Secret);
+pub struct HiddenText(Secret);
 
 impl<'de> Deserialize<'de> for HiddenText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -257,7 +257,7 @@ impl TryFrom<HookFields> for HookSpec {
     fn try_from(fields: HookFields) -> Result<Self, String> {
         let kinds = [fields.command.is_some(), fields.http.is_some(), fields.signal.is_some()];
         if kinds.iter().filter(|given| **given).count() != 1 {
-            return Err("a hook is exactly one of command, http, signal".to_owned());
+            return Err("exactly one of command, http, signal is expected".to_owned());
         }
         match &fields.command {
             Some(argv) if argv.first().is_none_or(String::is_empty) => {
@@ -386,6 +386,19 @@ fn actions(list: &[HookSpec]) -> Vec<Action> {
 }
 
 impl HookSpec {
+    /// What a job of somebody's own does: said by the same keys, beside those of a job.
+    pub fn of_job(
+        command: Option<Vec<String>>,
+        (env, env_file): (BTreeMap<String, HiddenText>, BTreeMap<String, PathBuf>),
+        directory: Option<PathBuf>,
+        user: Option<String>,
+        http: Option<HttpFields>,
+        timeout: Span,
+    ) -> Result<Self, String> {
+        let timeout = Some(timeout);
+        HookFields { command, env, env_file, directory, user, http, signal: None, timeout }.try_into()
+    }
+
     pub fn action(&self) -> Action {
         let fields = &self.fields;
         let kind = match (&fields.http, &fields.signal, self.signal) {

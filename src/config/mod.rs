@@ -7,6 +7,7 @@ pub mod error;
 pub mod file;
 pub mod finding;
 pub mod hooks;
+pub mod jobs;
 pub mod load;
 pub mod model;
 pub mod options;
@@ -16,6 +17,7 @@ pub mod retention;
 pub mod s3;
 pub mod schema;
 pub mod show;
+pub mod sidecar;
 mod values;
 
 pub use error::{ConfigError, ConfigErrors};

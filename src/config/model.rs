@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::base::units::{ByteSize, Percent, Span};
 use crate::config::checks::CheckSpec;
 use crate::config::hooks::InitHooksConfig;
+use crate::config::jobs::JobsConfig;
 use crate::config::repository_url::RepositoryUrl;
 use crate::config::retention::{PruneConfig, RetentionConfig};
 use crate::config::s3::S3Config;
+use crate::config::sidecar::SidecarConfig;
 
 /// The configuration of volkeep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +32,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// How what nothing refers to any more is deleted.
     pub prune: PruneConfig,
+    /// What runs beside the app.
+    pub sidecar: SidecarConfig,
+    /// What the sidecar does, and when. Besides these four there may be others, of your own.
+    pub jobs: JobsConfig,
     /// How much of the machine may be used.
     pub limits: LimitsConfig,
     /// The log on stderr.

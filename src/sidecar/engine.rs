@@ -91,7 +91,10 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("stage", &self.stage).field("slots", &self.slots).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("stage", &self.stage)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
     }
 }
 
@@ -247,6 +250,25 @@ impl Engine {
                 self.saver.save(name, &slot.record);
             }
         }
+        self.watch_silence();
+    }
+
+    /// Tells of jobs that should have succeeded by now and have not.
+    fn watch_silence(&mut self) {
+        let mut told = Vec::new();
+        for job in &self.means.options.jobs {
+            let Some(slot) = self.slots.get_mut(&job.name) else { continue };
+            let since = slot.record.last_success.as_ref().map_or(self.started, |run| run.started);
+            let due = view::due_by(&self.means.options, job, since);
+            if let Some(max_age) = due.map(|due| due.since(since))
+                && self.notifier.look(&job.name, &mut slot.record, self.started, max_age)
+            {
+                told.push(job.name.clone());
+            }
+        }
+        for job in told {
+            self.save(&job);
+        }
     }
 
     fn begin(&mut self, name: &str, trigger: Trigger) {
@@ -264,7 +286,7 @@ impl Engine {
         // Successful runs so far: which part is verified next.
         let turn = slot.record.runs - slot.record.failures.min(slot.record.runs);
         tracing::info!(job = name, trigger = ?trigger, "begins");
-        self.notifier.begins(&job.name);
+        self.notifier.begun(&job.name);
         self.save(name);
         let orders = Orders { job, begun: begun.clone(), turn, cancel };
         let (means, saver, events) = (self.means.clone(), self.saver.clone(), self.events.clone());
@@ -290,7 +312,11 @@ impl Engine {
                     if let Some(error) = &error
                         && slot.unsaved.is_none()
                     {
-                        tracing::error!(job, error, "the state of this job cannot be written; it is tried again");
+                        tracing::error!(
+                            job,
+                            error,
+                            "the state of this job cannot be written; it is tried again"
+                        );
                     }
                     slot.unsaved = error;
                 }
@@ -342,9 +368,10 @@ impl Engine {
         self.desk.ended(name);
         let now = self.now();
         let Some(slot) = self.slots.get_mut(name) else { return };
-        let before = slot.record.clone();
+        let success_before = slot.record.last_success.as_ref().map(|run| run.started);
         slot.running = None;
         slot.record.end(run.clone());
+        self.notifier.ended(name, &mut slot.record, success_before);
         for listener in slot.listening.drain(..) {
             // Nobody has to wait for the answer.
             let _ = listener.send(run.clone());
@@ -394,7 +421,7 @@ impl Engine {
         match checked {
             Ok(means) => {
                 tracing::info!(jobs = means.options.jobs.len(), "the new configuration is in force");
-                self.notifier.replace(&means.options.notify);
+                self.notifier.retarget(means.options.notify.clone());
                 let _ = self.token.send(means.options.token.clone());
                 if means.options.listen != self.means.options.listen {
                     tracing::warn!("sidecar.listen changes with the next start only");
@@ -481,8 +508,10 @@ impl Engine {
         self.drain.map_or(Duration::ZERO, |drain| drain.left(self.means.scope.clock.elapsed()))
     }
 
-    /// The last notices are sent within the time that is left.
-    pub fn say_goodbye(&mut self, _within: Duration) {}
+    /// Has the last notices sent.
+    pub fn say_goodbye(self, within: Duration) {
+        self.notifier.finish(within);
+    }
 
     fn save(&self, name: &str) {
         if let Some(slot) = self.slots.get(name) {

@@ -11,11 +11,12 @@ pub mod lookout;
 pub mod means;
 pub mod metrics;
 pub mod notify;
+pub mod once;
 pub mod opening;
 pub mod options;
 pub mod record;
-pub mod runner;
 mod run;
+pub mod runner;
 #[cfg(test)]
 mod sample;
 pub mod saver;

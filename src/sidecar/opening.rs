@@ -2,7 +2,6 @@
 //! behind, says on the marker that somebody works here, and learns how the last runs ended. Blocking.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::base::cancel::Cancel;
 use crate::ops::{OpsError, Scope};

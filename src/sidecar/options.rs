@@ -7,7 +7,7 @@ use crate::base::secret::Secret;
 use crate::hook::{Action, Hooks};
 use crate::schedule::{Schedule, timetable};
 use crate::sidecar::desk::{Access, Needs, Overlap};
-use crate::sidecar::notify::NotifyOptions;
+use crate::sidecar::notify::Target;
 
 #[derive(Clone, Debug)]
 pub struct SidecarOptions {
@@ -21,7 +21,8 @@ pub struct SidecarOptions {
     /// How old the last backup may be before the sidecar is not ready. `None`: two instants of its schedule.
     pub max_backup_age: Option<Duration>,
     pub jobs: Vec<JobOptions>,
-    pub notify: NotifyOptions,
+    /// Who is told how runs ended.
+    pub notify: Vec<Target>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,9 +50,14 @@ pub enum Work {
     Prune,
     Check,
     /// So many percent of the packs each time, until all had their turn.
-    Verify { percent: u8 },
+    Verify {
+        percent: u8,
+    },
     /// A command or a request of somebody's own.
-    Action { action: Action, access: Access },
+    Action {
+        action: Action,
+        access: Access,
+    },
 }
 
 impl Work {
@@ -67,8 +73,8 @@ impl Work {
 
     pub fn needs(&self) -> Needs {
         match self {
-            Self::Backup => Needs { volume: Access::Shared, repository: true },
-            Self::Prune | Self::Check | Self::Verify { .. } => Needs { volume: Access::None, repository: true },
+            Self::Backup | Self::Prune => Needs { volume: Access::Shared, repository: true },
+            Self::Check | Self::Verify { .. } => Needs { volume: Access::None, repository: true },
             Self::Action { access, .. } => Needs { volume: *access, repository: false },
         }
     }

@@ -19,7 +19,7 @@ use crate::sidecar::SidecarError;
 use crate::sidecar::control::Control;
 use crate::sidecar::engine::{End, Engine, Event, Signal};
 use crate::sidecar::means::{Means, Reload};
-use crate::sidecar::notify::Notifier;
+use crate::sidecar::notify::{About, Delivery, Notifier};
 use crate::sidecar::opening::{self, Opened};
 use crate::sidecar::saver::Saver;
 use crate::sidecar::state::States;
@@ -55,7 +55,15 @@ async fn live(means: Means, reload: Reload, stopping: &Cancel) -> Result<End, Si
         Saver::start(states.clone(), move |saved| drop(events.send(Event::Saved(saved))))
             .map_err(start("no thread for the records"))?
     };
-    let notifier = Notifier::default();
+    let about = About {
+        identity: scope.volume.identity().to_owned(),
+        volume: scope.volume.path().display().to_string(),
+        host: if scope.pod.is_empty() { scope.host.clone() } else { scope.pod.clone() },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let notifier =
+        Notifier::start(means.options.notify.clone(), about, Arc::clone(&scope.clock), Arc::new(Delivery))
+            .map_err(start("no thread for the notices"))?;
     let jobs: Vec<String> = means.options.jobs.iter().map(|job| job.name.clone()).collect();
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (token, tokens) = watch::channel(means.options.token.clone());

@@ -157,10 +157,8 @@ fn attempt(means: &Means, orders: &Orders) -> Result<TaskReport, Failed> {
         },
     );
     let frozen_seconds = ran.frozen.map(|frozen| frozen.as_secs_f64());
-    let done = ran.done.map(|report| TaskReport {
-        figures: Figures { frozen_seconds, ..report.figures },
-        ..report
-    });
+    let done =
+        ran.done.map(|report| TaskReport { figures: Figures { frozen_seconds, ..report.figures }, ..report });
     match ran.error {
         None => Ok(done.unwrap_or_default()),
         Some(trouble) => {

@@ -73,7 +73,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let states = States::below(dir.path());
         assert_eq!(states.load("backup").unwrap(), Record::default());
-        let timing = schedule::Record { schedule: "UTC @daily".into(), settled: Timestamp::new(1_795_217_400, 0) };
+        let timing =
+            schedule::Record { schedule: "UTC @daily".into(), settled: Timestamp::new(1_795_217_400, 0) };
         let record = Record { timing: Some(timing), runs: 3, ..Record::default() };
         states.save("backup", &record).unwrap();
         assert_eq!(states.load("backup").unwrap(), record);

@@ -84,7 +84,8 @@ impl Tenure {
         let trouble = |lease: &LeaseStatus| {
             let reason = lease.reason.as_deref().unwrap_or("nothing was heard of it");
             let fresh = lease.seen.is_some_and(|seen| now.since(seen) < TERM);
-            (!lease.held || !fresh).then(|| format!("the lease of {} is not held: {reason}", lease.repository))
+            (!lease.held || !fresh)
+                .then(|| format!("the lease of {} is not held: {reason}", lease.repository))
         };
         match self.leases.is_empty() {
             true => vec!["the lease has not been taken yet".to_owned()],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::timestamp::Timestamp;
 use crate::sidecar::engine::{Engine, Slot};
 use crate::sidecar::means::Means;
-use crate::sidecar::options::{JobOptions, Work};
+use crate::sidecar::options::{JobOptions, SidecarOptions, Work};
 use crate::sidecar::record::Record;
 use crate::sidecar::status::{JobStatus, NoticeCounts, Stage, Status};
 
@@ -108,7 +108,7 @@ fn late_backup(engine: &Engine, job: &JobOptions, now: Timestamp) -> Option<Stri
     let looked = engine.lookout.last.as_ref().and_then(|look| look.last_backup);
     // One that was made by hand counts as well; before the first one the sidecar's own start does.
     let since = last.max(looked).unwrap_or(engine.started);
-    let due = due_by(engine, job, since)?;
+    let due = due_by(&engine.means.options, job, since)?;
     let age = now.since(since).as_secs();
     (now > due).then(|| format!("the last backup is {age} s old, and should have had a successor"))
 }
@@ -116,12 +116,12 @@ fn late_backup(engine: &Engine, job: &JobOptions, now: Timestamp) -> Option<Stri
 /// How old the last success may become, in seconds.
 fn max_age(engine: &Engine, job: &JobOptions, slot: &Slot) -> Option<u64> {
     let since = slot.record.last_success.as_ref().map_or(engine.started, |run| run.started);
-    Some(due_by(engine, job, since)?.since(since).as_secs())
+    Some(due_by(&engine.means.options, job, since)?.since(since).as_secs())
 }
 
 /// Until when a success at `since` has to be followed by the next: `max_backup_age`, or the second instant after it.
-pub fn due_by(engine: &Engine, job: &JobOptions, since: Timestamp) -> Option<Timestamp> {
-    if let (Some(age), Work::Backup) = (engine.means.options.max_backup_age, &job.work) {
+pub fn due_by(options: &SidecarOptions, job: &JobOptions, since: Timestamp) -> Option<Timestamp> {
+    if let (Some(age), Work::Backup) = (options.max_backup_age, &job.work) {
         return Some(since.plus(age));
     }
     let schedule = job.schedule.as_ref()?;

@@ -1,0 +1,38 @@
+//! One run of a job without a sidecar: the same hooks, locks and records.
+
+use crate::base::cancel::Cancel;
+use crate::hook;
+use crate::ops::OpsError;
+use crate::sidecar::means::Means;
+use crate::sidecar::opening;
+use crate::sidecar::options::JobOptions;
+use crate::sidecar::record::{Begun, Record, Run, Trigger};
+use crate::sidecar::runner::{self, Orders};
+use crate::sidecar::state::States;
+
+/// Blocks until the run has ended; `cancel` ends it in order.
+pub fn run_once(means: &Means, job: &JobOptions, cancel: &Cancel) -> Result<Run, OpsError> {
+    let scope = &means.scope;
+    scope.volume.prepare()?;
+    // Nobody else will: there is no sidecar.
+    for thawed in hook::thaw_left_behind(scope.state_dir(), scope.clock.as_ref()) {
+        if let Err(error) = thawed {
+            tracing::error!(%error, "the thaw failed");
+        }
+    }
+    let states = States::below(scope.state_dir());
+    let mut record = opening::load(scope, &states, &job.name)?;
+    let begun = Begun { trigger: Trigger::Request, started: scope.clock.now() };
+    record.running = Some(begun.clone());
+    let save = |record: &Record| {
+        if let Err(error) = states.save(&job.name, record) {
+            tracing::error!(%error, job = job.name, "the state of this job cannot be written");
+        }
+    };
+    save(&record);
+    let turn = record.runs.saturating_sub(record.failures);
+    let run = runner::run(means, &Orders { job: job.clone(), begun, turn, cancel: cancel.clone() });
+    record.end(run.clone());
+    save(&record);
+    Ok(run)
+}
