@@ -67,7 +67,7 @@ fn a_unix_socket_takes_the_place_of_the_host() {
     let listener = UnixListener::bind(&path).unwrap();
     let server = std::thread::spawn(move || serve(listener.accept().unwrap().0, b"HTTP/1.1 204 \r\n\r\n"));
     let request = Request {
-        unix_socket: Some(path.clone()),
+        unix_socket: Some(path),
         timeout: Duration::from_secs(60),
         ..Request::get("http://app/freeze".parse().unwrap())
     };
