@@ -44,7 +44,7 @@ use crate::repository::{
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
-use crate::store::{self, ObjectStore, Obstacle, StoreError};
+use crate::store::{self, ObjectStore};
 
 pub use copy::PackedRoute;
 
@@ -65,13 +65,13 @@ pub struct Packed {
     /// on it: `identity`, `summary`, the leases, restores. That something is *not* there may not, nor may what is
     /// written: `probe`, `create`, backups and checks read it again, and "no snapshot" is said only after that.
     descriptor: Mutex<Option<Descriptor>>,
-    /// Of the last restore, for `remember`.
-    restored: Mutex<Option<(SnapshotId, Document)>>,
+    /// The snapshot file that was read last. It never changes, its name holds its hash, but it may be gone.
+    document: Mutex<Option<(SnapshotId, Document)>>,
 }
 
 impl Packed {
     pub fn new(store: Arc<dyn ObjectStore>, options: PackedOptions, clock: Arc<dyn Clock>) -> Self {
-        Self { store, options, clock, descriptor: Mutex::default(), restored: Mutex::default() }
+        Self { store, options, clock, descriptor: Mutex::default(), document: Mutex::default() }
     }
 
     /// For small questions about objects that are known by name: asks nobody whether the repository is still there.
@@ -94,26 +94,26 @@ impl Packed {
     fn look(&self) -> Result<Descriptor, RepositoryError> {
         let container = self.store.container();
         let absent = |missing| RepositoryError::Absent(Absent { location: self.store.location(), missing });
-        // One question where all is well: a descriptor that can be read is in a container that is there.
-        let read = descriptor::read(&self.store);
-        let may_lack_container = match &read {
-            Ok(found) => found.is_none(),
-            Err(RepositoryError::Store(error)) => matches!(
-                error,
-                StoreError::Denied { .. } | StoreError::Unreachable { obstacle: Obstacle::Container, .. }
-            ),
-            Err(_) => false,
-        };
-        if may_lack_container && self.store.presence()? == store::Presence::Absent {
+        if self.store.presence()? == store::Presence::Absent {
             return Err(absent(Missing::Container(container)));
         }
-        match read? {
+        match descriptor::read(&self.store)? {
             Some(descriptor) => Ok(descriptor),
             None => {
                 let damaged = self.without_descriptor()?;
                 Err(damaged.unwrap_or_else(|| absent(Missing::Repository(container))))
             }
         }
+    }
+
+    /// As it was when it was last read.
+    fn known_document(&self, id: &SnapshotId) -> Option<Document> {
+        let known = self.document.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().filter(|(same, _)| same == id).map(|(_, document)| document.clone())
+    }
+
+    fn keep_document(&self, id: &SnapshotId, document: Document) {
+        *self.document.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), document));
     }
 
     fn objects_of(&self, descriptor: Descriptor) -> (Descriptor, Objects) {
@@ -211,7 +211,10 @@ impl Repository for Packed {
 
     fn summary(&self, id: &SnapshotId) -> Result<Summary, RepositoryError> {
         let (descriptor, objects) = self.opened()?;
-        Ok(document::read(&objects, &descriptor.id, id)?.summary(id))
+        let document = document::read(&objects, &descriptor.id, id)?;
+        let summary = document.summary(id);
+        self.keep_document(id, document);
+        Ok(summary)
     }
 
     fn take_over(&self, writer: &Writer) -> Result<Epoch, RepositoryError> {

@@ -1,7 +1,6 @@
 //! Fills the cache from a tree that was just restored: a walk instead of the reading that the next backup
 //! would do without it.
 
-use std::sync::PoisonError;
 use std::thread;
 
 use crossbeam_channel::bounded;
@@ -24,11 +23,10 @@ pub(super) fn run(
     request: &BackupRequest<'_>,
 ) -> Result<(), RepositoryError> {
     let (descriptor, objects) = packed.opened()?;
-    // Its name holds its hash: whoever has read it need not read it again.
-    let restored = packed.restored.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let document = match restored {
-        Some((same, document)) if same == *id => document,
-        _ => document::read(&objects, &descriptor.id, id)?,
+    // That it is still there matters to nobody here.
+    let document = match packed.known_document(id) {
+        Some(document) => document,
+        None => document::read(&objects, &descriptor.id, id)?,
     };
     let cache = Cache::open(Some(request.cache), &descriptor.id);
     let root = Root::open(request.root)?;

@@ -42,7 +42,12 @@ pub(super) fn run(
     request: &RestoreRequest<'_>,
 ) -> Result<RestoreReport, RepositoryError> {
     let (descriptor, objects) = packed.opened()?;
-    let document = document::read(&objects, &descriptor.id, id)?;
+    let known = packed.known_document(id);
+    let recheck = known.is_some();
+    let document = match known {
+        Some(document) => document,
+        None => document::read(&objects, &descriptor.id, id)?,
+    };
     let cache = Cache::open(request.cache, &descriptor.id);
     let writer = TreeWriter::open(request.target)?;
     request.progress.expect(document.entries, document.bytes);
@@ -69,6 +74,17 @@ pub(super) fn run(
         let (wanted, ranges) = bounded(fetchers);
         let (jobs, queue) = bounded(fetchers.max(writers));
         let failed = |error: io::Error| RepositoryError::Worker(format!("starting a thread: {error}"));
+        if recheck {
+            // Whoever asked for a snapshot that was withdrawn meanwhile has to choose again. Nobody waits for the
+            // answer before the end.
+            let (objects, repository) = (&objects, &descriptor.id);
+            threads::start(scope, 1, move || {
+                if let Err(error) = document::read(objects, repository, id) {
+                    shared.fail(error);
+                }
+            })
+            .map_err(failed)?;
+        }
         let (due, steps) = bounded(1);
         threads::start(scope, 1, move || flush(shared, &steps)).map_err(failed)?;
         let noting = Noting::new(&unflushed, due);
@@ -111,7 +127,7 @@ pub(super) fn run(
     report.fetched_bytes = shared.fetched_bytes.load(Ordering::Relaxed);
     report.problems = writer.problems().lines();
     report.problem_count = writer.problems().total();
-    *packed.restored.lock().unwrap_or_else(PoisonError::into_inner) = Some((id.clone(), document));
+    packed.keep_document(id, document);
     Ok(report)
 }
 
