@@ -10,6 +10,7 @@ pub mod hooks;
 pub mod jobs;
 pub mod load;
 pub mod model;
+pub mod notify;
 pub mod options;
 pub mod origin;
 pub mod repository_url;

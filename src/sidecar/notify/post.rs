@@ -15,10 +15,9 @@ pub(super) fn to_webhook(hook: &Webhook, notice: &Notice, about: &About) -> Resu
         Some(body) => template::render(body, &known).map_err(Trouble::Template)?,
         None => serde_json::Value::Object(known).to_string(),
     };
-    let mut headers: Vec<(String, String)> =
-        hook.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect();
-    if let Some(token) = &hook.token {
-        headers.push(("Authorization".to_owned(), format!("Bearer {}", token.read()?.reveal().trim())));
+    let mut headers = Vec::new();
+    for (name, value) in &hook.headers {
+        headers.push((name.clone(), value.read()?.reveal().to_owned()));
     }
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
         headers.push(("Content-Type".to_owned(), JSON.to_owned()));

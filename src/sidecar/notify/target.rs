@@ -30,9 +30,7 @@ pub struct Webhook {
     pub url: SecretText,
     pub method: String,
     /// Names and values.
-    pub headers: Vec<(String, Secret)>,
-    /// Sent as `Authorization: Bearer`.
-    pub token: Option<SecretText>,
+    pub headers: Vec<(String, SecretText)>,
     /// A template; `None`: an object with everything that is known.
     pub body: Option<String>,
 }

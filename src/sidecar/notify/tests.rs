@@ -50,7 +50,7 @@ fn target(kind: TargetKind) -> Target {
 }
 
 fn webhook(url: &str) -> Webhook {
-    Webhook { url: value(url), method: "POST".to_owned(), headers: Vec::new(), token: None, body: None }
+    Webhook { url: value(url), method: "POST".to_owned(), headers: Vec::new(), body: None }
 }
 
 fn deliver(kind: TargetKind, event: Event) -> Result<(), Trouble> {
@@ -85,8 +85,10 @@ fn a_webhook_is_asked_in_its_own_words() {
     let (url, served) = server("204 No Content");
     let hook = Webhook {
         method: "PUT".to_owned(),
-        headers: vec![("Content-Type".to_owned(), Secret::new("text/plain"))],
-        token: Some(value("hunter2")),
+        headers: vec![
+            ("Content-Type".to_owned(), value("text/plain")),
+            ("Authorization".to_owned(), value("Bearer hunter2")),
+        ],
         body: Some("{{job}} says {{{reason}}} / {{reason}}".to_owned()),
         ..webhook(&url)
     };
