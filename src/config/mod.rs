@@ -16,6 +16,7 @@ pub mod origin;
 pub mod repository_url;
 pub mod retention;
 pub mod s3;
+pub mod schedule;
 pub mod schema;
 pub mod show;
 pub mod sidecar;

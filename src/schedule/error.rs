@@ -7,8 +7,8 @@ pub enum ScheduleError {
     #[error("the schedule is empty; write one such as `@hourly`, `03:00`, `*/15 * * * *` or `@every 15m`")]
     Empty,
     #[error(
-        "schedule `{text}`: {count} fields; a cron expression has 5 (minute, hour, day of month, month, weekday) \
-         or 6 (seconds first), others are `03:00`, `@daily` and `@every 15m`"
+        "schedule `{text}`: a cron expression has 5 fields (minute, hour, day of month, month, weekday) or 6 (seconds \
+         first), and this has {count}; write one of those, or `03:00`, `@daily` or `@every 15m`"
     )]
     Count { text: String, count: usize },
     #[error("schedule `{text}`: {field} `{value}`: {cause}; {way_out}")]

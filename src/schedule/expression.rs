@@ -62,6 +62,11 @@ impl Schedule {
         Ok(Self { text: trimmed.to_owned(), zone, rhythm })
     }
 
+    /// The same text where the clock shows another time.
+    pub fn in_zone(self, zone: Zone) -> Self {
+        Self { zone, ..self }
+    }
+
     pub fn zone(&self) -> Zone {
         self.zone
     }
@@ -141,6 +146,8 @@ impl PartialEq for Schedule {
         self.text == other.text && self.zone == other.zone
     }
 }
+
+impl Eq for Schedule {}
 
 fn named(text: &str, name: &str) -> Result<Rhythm, ScheduleError> {
     let (word, rest) = name.split_once(char::is_whitespace).unwrap_or((name, ""));

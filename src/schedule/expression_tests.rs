@@ -81,7 +81,7 @@ fn what_makes_no_sense_is_refused_with_a_way_out() {
         ("+3:00", "is not a time of day"),
         ("0 0 30 2 *", "schedule `0 0 30 2 *`: day of month `30`: no date in month `2` is such a day"),
         ("0 0 31 4,6,9,11 *", "day of month `31`: no date in month `4,6,9,11`"),
-        ("hourly", "1 fields; a cron expression has 5"),
+        ("hourly", "and this has 1; write one of those, or `03:00`"),
     ] {
         let message = refusal(text);
         assert!(message.contains(expected), "{message}");

@@ -286,8 +286,11 @@ mod tests {
             ("-5 * * * *", "minute `-5`: `` is not a value"),
             ("0 0 1W * *", "day of month `1W`: `1W` is not a value"),
             ("99999999999999999999 * * * *", "99999999999999999999 is more than 59"),
-            ("* * * *", "4 fields; a cron expression has 5"),
-            ("* * * * * * 2026", "7 fields; a cron expression has 5"),
+            (
+                "* * * *",
+                "a cron expression has 5 fields (minute, hour, day of month, month, weekday) or 6 (seconds first), and this has 4; write",
+            ),
+            ("* * * * * * 2026", "and this has 7"),
         ] {
             let message = message(text);
             assert!(message.contains(expected), "{text}: {message}");
