@@ -1,7 +1,7 @@
 //! Tombstones: lists of packs and segments that nothing refers to, which are deleted when the grace time has passed.
 //! Knows how they are stored; when one is written and obeyed is for `prune`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +90,16 @@ pub fn read_all(objects: &Objects) -> Result<(Vec<Tombstone>, Vec<RepositoryErro
         }
     }
     Ok((tombstones, damaged))
+}
+
+/// The names of all tombstones, by one listing.
+pub fn keys_of(objects: &Objects) -> Result<BTreeSet<Key>, RepositoryError> {
+    let mut found = BTreeSet::new();
+    objects.store.list(keys::TOMBSTONES, &mut |object| {
+        found.insert(object.key);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 fn parse(

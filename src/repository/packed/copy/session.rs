@@ -2,7 +2,7 @@
 //! history under the lease that is there, and stops when a writer takes over meanwhile, because that writer may
 //! just be choosing the newest snapshot.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::base::hash::Hash;
 use crate::repository::packed::copy::content::{Copier, Made};
@@ -13,13 +13,17 @@ use crate::repository::packed::document::{self, Document, THIS_FORMAT};
 use crate::repository::packed::lease::{self, Held};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::SegmentRef;
+use crate::repository::packed::tombstone;
 use crate::repository::{CopiedSnapshot, CopyReport, CopyRequest, Epoch, Finding, RepositoryError};
 use crate::snapshot::{CopiedFrom, SnapshotId};
+use crate::store::Key;
 
 /// No lease of the target says when a copy was made.
 const NO_EPOCH: Epoch = 0;
 /// So many snapshots before the first new one are looked at for one that the target has.
 const LOOK_BACK: usize = 8;
+/// How often a snapshot is begun because of prunes.
+const SURVEYS: u32 = 4;
 
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -35,6 +39,8 @@ pub struct Session<'a> {
     /// Of those pairs the last one, whose segments are likely to be needed.
     base: Option<(Document, SnapshotId)>,
     copier: Option<Copier<'a>>,
+    /// Those that were there when the target was surveyed.
+    tombstones: BTreeSet<Key>,
 }
 
 impl<'a> Session<'a> {
@@ -54,6 +60,7 @@ impl<'a> Session<'a> {
             pairs: HashMap::new(),
             base: None,
             copier: None,
+            tombstones: BTreeSet::new(),
         })
     }
 
@@ -84,10 +91,19 @@ impl<'a> Session<'a> {
             self.base = Some((original, copy));
             return Ok(None);
         }
-        self.prepare(id)?;
-        let Some(copier) = &mut self.copier else { return Ok(None) };
-        let made = copier.content(&original)?;
-        self.commit(id, original, origin, made)
+        for _ in 0..SURVEYS {
+            self.prepare(id)?;
+            let Some(copier) = &mut self.copier else { return Ok(None) };
+            let made = copier.content(&original)?;
+            still(&self.to.1, self.lease.as_ref())?;
+            if tombstone::keys_of(&self.to.1)?.is_subset(&self.tombstones) {
+                return self.commit(id, original, origin, made);
+            }
+            // A prune under the same lease condemned something meanwhile, perhaps what this copy rests on. What was
+            // stored so far is found again.
+            self.copier = None;
+        }
+        Err(RepositoryError::Worker("prunes came in between again and again".to_owned()))
     }
 
     /// What the target holds is looked at when there is something to copy, not before.
@@ -110,6 +126,8 @@ impl<'a> Session<'a> {
         if self.base.is_none() {
             self.base = before(self.from, &self.names, &mut self.present, id)?;
         }
+        // Before what they name is listed.
+        self.tombstones = tombstone::keys_of(&self.to.1)?;
         let (index, present) = survey(&self.to.1, &self.present, self.request.workers)?;
         Ok(Copier {
             from: &self.from.1,
@@ -131,7 +149,6 @@ impl<'a> Session<'a> {
         made: Made,
     ) -> Result<Option<CopiedSnapshot>, RepositoryError> {
         let to = &self.to.1;
-        still(to, self.lease.as_ref())?;
         // Another copy may have been quicker.
         self.present.list_again()?;
         if self.present.find(&origin)?.is_some() {
