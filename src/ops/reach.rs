@@ -134,9 +134,21 @@ pub fn pick(repository: &dyn Repository, wanted: &Wanted) -> Result<Summary, Ops
 
 /// As `pick`, for whoever will `pick_again`.
 pub fn pick_once(repository: &dyn Repository, wanted: &Wanted) -> Result<Picked, OpsError> {
-    let names = repository.names()?;
-    let summary = pick_among(repository, wanted, &names)?;
-    Ok(Picked { summary, names })
+    let mut names = repository.names()?;
+    loop {
+        match pick_among(repository, wanted, &names) {
+            Ok(summary) => return Ok(Picked { summary, names }),
+            // A prune may have forgotten all that were listed, for the sake of one that came since.
+            Err(error @ OpsError::Pick { .. }) => {
+                let now = repository.names()?;
+                if now == names {
+                    return Err(error);
+                }
+                names = now;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The newest snapshot, after one was picked before: read anew only if others are there now.
@@ -145,8 +157,11 @@ pub fn pick_again(repository: &dyn Repository, before: Picked) -> Result<Picked,
     if names == before.names {
         return Ok(before);
     }
-    let summary = pick_among(repository, &Wanted::Latest, &names)?;
-    Ok(Picked { summary, names })
+    match pick_among(repository, &Wanted::Latest, &names) {
+        Ok(summary) => Ok(Picked { summary, names }),
+        Err(OpsError::Pick { .. }) => pick_once(repository, &Wanted::Latest),
+        Err(error) => Err(error),
+    }
 }
 
 fn pick_among(
