@@ -29,7 +29,7 @@ use std::thread;
 use std::time::Duration;
 
 use fencing_support::{IDENTITY, Pod};
-use pruning_support::{ELSEWHERE, Careless, Ledger, Random, Scheduler, World, follow};
+use pruning_support::{Careless, ELSEWHERE, Ledger, Random, Scheduler, World, follow};
 use volkeep::ops::reach::pick;
 use volkeep::repository::RepositoryError;
 use volkeep::snapshot::summary::Wanted;
@@ -344,7 +344,9 @@ fn judge(world: &World, reader: &Pod, tally: &mut Tally) -> Result<(), String> {
     world.restore(reader, &newest.id).map_err(|error| format!("2: the newest, {}: {error}", newest.id))?;
     match world.last_reported() {
         // Unless its writer died in the instant after a later commit, which counts as well.
-        Some(last) if !names.contains(&last) && newest.id < last => Err(format!("3: {last} was the last to be stored; {names:?}")),
+        Some(last) if !names.contains(&last) && newest.id < last => {
+            Err(format!("3: {last} was the last to be stored; {names:?}"))
+        }
         _ => Ok(()),
     }
 }

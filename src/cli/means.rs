@@ -92,6 +92,6 @@ fn options(config: &Config) -> Result<SidecarOptions, Failure> {
         backup_on_shutdown: sidecar.backup_on_shutdown,
         max_backup_age: sidecar.max_backup_age.map(|age| age.0),
         jobs: config.jobs.options(),
-        notify: Vec::new(),
+        notify: sidecar.targets(),
     })
 }

@@ -72,7 +72,8 @@ pub fn findings(config: &Config, needs: Needs) -> Vec<Finding> {
     volume(&config.volume, needs, &mut found);
     repositories(config, needs, &mut found);
     numbers(config, &mut found);
-    for (key, message) in config.sidecar.faults() {
+    let jobs: Vec<&str> = config.jobs.all().map(|(name, _)| name).collect();
+    for (key, message) in config.sidecar.faults(&jobs) {
         refuse(&mut found, &format!("sidecar.{key}"), message);
     }
     for (key, message) in config.jobs.faults() {

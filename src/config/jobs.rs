@@ -126,7 +126,8 @@ pub enum AccessConfig {
 }
 
 impl JobsConfig {
-    fn all(&self) -> impl Iterator<Item = (&str, &JobConfig)> {
+    /// By name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &JobConfig)> {
         let built_in = BUILT_IN.into_iter().zip([&self.backup, &self.prune, &self.check, &self.verify]);
         built_in.chain(self.others.iter().map(|(name, job)| (name.as_str(), job)))
     }

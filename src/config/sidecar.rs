@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::secret::Secret;
 use crate::base::units::Span;
+use crate::config::notify::{self, NotifyConfig};
+use crate::sidecar::notify::Target;
 
 /// What runs beside the app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +32,15 @@ pub struct SidecarConfig {
     /// How old the last backup may become before `/readyz` says no. Default: two instants of its schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_backup_age: Option<Span>,
+    /// Who is told how runs ended.
+    pub notify: Vec<NotifyConfig>,
+    /// The address of a service that watches over jobs, in the way of healthchecks: it is pinged after each backup,
+    /// and tells somebody when that stays away. It may hold a token, so it is not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping_url: Option<Secret>,
+    /// Instead: a file with the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ping_url_file: Option<PathBuf>,
 }
 
 impl Default for SidecarConfig {
@@ -41,6 +52,9 @@ impl Default for SidecarConfig {
             grace: Span(Duration::from_secs(25)),
             backup_on_shutdown: false,
             max_backup_age: None,
+            notify: Vec::new(),
+            ping_url: None,
+            ping_url_file: None,
         }
     }
 }
@@ -57,9 +71,22 @@ impl SidecarConfig {
         }
     }
 
-    /// Keys below `sidecar`, and what is wrong with them.
-    pub fn faults(&self) -> Vec<(String, String)> {
-        let mut found = Vec::new();
+    pub fn targets(&self) -> Vec<Target> {
+        let mut targets = notify::targets(&self.notify);
+        targets.extend(notify::ping_target(self.ping_url.as_ref(), self.ping_url_file.as_deref()));
+        targets
+    }
+
+    /// Keys below `sidecar`, and what is wrong with them. `jobs` are the names of all there are.
+    pub fn faults(&self, jobs: &[&str]) -> Vec<(String, String)> {
+        let mut found = notify::ping_faults(self.ping_url.as_ref(), self.ping_url_file.as_deref());
+        for (number, one) in self.notify.iter().enumerate() {
+            let faults = notify::faults(one, jobs).into_iter();
+            found.extend(faults.map(|(key, message)| match key.as_str() {
+                "" => (format!("notify[{number}]"), message),
+                key => (format!("notify[{number}].{key}"), message),
+            }));
+        }
         if let Err(message) = self.address() {
             found.push(("listen".to_owned(), message));
         }

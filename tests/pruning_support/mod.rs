@@ -15,8 +15,7 @@ use volkeep::base::timestamp::Timestamp;
 use volkeep::repository::packed::codec::Codec;
 use volkeep::repository::packed::{Packed, PackedOptions, PackedRoute};
 use volkeep::repository::{
-    Chosen, CopyReport, CopyRequest, Epoch, PruneReport, PruneRequest, RepositoryError, Route,
-    Writer,
+    Chosen, CopyReport, CopyRequest, Epoch, PruneReport, PruneRequest, RepositoryError, Route, Writer,
 };
 use volkeep::snapshot::retention::{Policy, Rules};
 use volkeep::snapshot::{SnapshotId, Summary};
@@ -205,9 +204,7 @@ impl World {
 
 fn content(directory: &Path) -> Content {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
-        .collect()
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 
 /// Lets one request through at a time. Two threads of the same pod that wait at once are as one.
