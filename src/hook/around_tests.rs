@@ -263,3 +263,48 @@ fn a_hook_that_hangs_is_ended_within_its_limit() {
         std::fs::read_to_string(Path::new("/proc").join(child.trim()).join("stat")).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
 }
+
+/// Where the test below works, in the process that is to be killed.
+const PLACE: &str = "PLACE_TO_FREEZE_IN";
+
+#[test]
+fn what_a_killed_run_left_frozen_is_thawed() {
+    let bench = Bench::new();
+    let fifo = bench.dir.path().join("reached");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "hook::around_tests::freezes_and_waits_to_be_killed"])
+        .env(PLACE, bench.dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Comes back as soon as the work runs.
+    std::fs::read(&fifo).unwrap();
+    assert_eq!(left_behind(bench.dir.path()).unwrap().len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(bench.log(), "before freeze");
+    assert!(bench.marker().exists());
+
+    let thawed = thaw_left_behind(bench.dir.path(), &bench.clock);
+    assert!(matches!(thawed.as_slice(), [Ok(_)]), "{thawed:?}");
+    assert_eq!(bench.log(), "before freeze thaw");
+    assert!(!bench.marker().exists());
+}
+
+#[test]
+#[ignore = "to be killed: what_a_killed_run_left_frozen_is_thawed runs it"]
+fn freezes_and_waits_to_be_killed() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let bench = Bench::new();
+    let place = Path::new(&place);
+    let surroundings =
+        Surroundings { directory: Some(place.to_owned()), state_dir: place, ..bench.surroundings() };
+    let work = |_: &Cancel| {
+        std::fs::write(place.join("reached"), "").unwrap();
+        let (_never, forever) = std::sync::mpsc::channel::<()>();
+        forever.recv().map_err(|error| error.to_string())
+    };
+    let hooks = Hooks { max_frozen: Duration::from_secs(3600), ..all() };
+    around(&hooks, &surroundings, work, |()| Vec::new());
+}

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 
 use crate::base::cancel::Cancel;
+use crate::base::process::children;
 use crate::sidecar::task::{Task, TaskReport};
 
 /// An answer is a few lines; more than this is none.
@@ -52,14 +53,11 @@ pub fn run(
     limit: Option<Duration>,
     cancel: &Cancel,
 ) -> Result<TaskReport, ChildError> {
-    let mut child = Command::new(&program.path)
-        .args(&program.arguments)
-        .args(task.arguments())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(ChildError::Start)?;
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).args(task.arguments());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    // As process 1 we collect orphans all the time: whoever is not known as ours would be taken for one.
+    let mut child = children::spawn(&mut command).map_err(ChildError::Start)?;
     let configuration = program.configuration.clone();
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     // A pipe takes 64 KiB before somebody reads, so that writing must not hold up the rest.
@@ -110,14 +108,14 @@ fn signal(child: &Child, signal: Signal) {
 fn end(child: &mut Child) -> Option<ExitStatus> {
     let patience = Instant::now() + Duration::from_secs(1);
     while Instant::now() < patience {
-        match child.try_wait() {
+        match children::try_wait(child) {
             Ok(None) => thread::sleep(Duration::from_millis(5)),
             Ok(Some(status)) => return Some(status),
             Err(_) => return None,
         }
     }
     signal(child, Signal::KILL);
-    child.wait().ok()
+    children::wait(child).ok()
 }
 
 fn describe(status: Option<ExitStatus>) -> String {

@@ -157,3 +157,80 @@ fn a_wish_to_stop_ends_the_wait() {
     let request = Request { timeout: Duration::from_secs(3600), ..Request::get(url.parse().unwrap()) };
     assert!(matches!(send(&request, &cancel), Err(HttpError::Cancelled { .. })));
 }
+
+/// Made for these tests, and worth nothing elsewhere; valid for a hundred years. The authority's own key is gone.
+const CERTIFICATE: &str = include_str!("fixtures/server.pem");
+const KEY: &str = include_str!("fixtures/server.key");
+const AUTHORITY: &str = include_str!("fixtures/ca.pem");
+
+/// Serves one connection over TLS, and gives back whether the client went through with it.
+fn tls_server() -> (u16, JoinHandle<bool>) {
+    use tokio::io::AsyncRead;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        stream.set_nonblocking(true).unwrap();
+        let ring = std::sync::Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let config = tokio_rustls::rustls::ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { return false };
+            let mut heard = [0u8; 4096];
+            let mut buffer = tokio::io::ReadBuf::new(&mut heard);
+            std::future::poll_fn(|context| std::pin::Pin::new(&mut stream).poll_read(context, &mut buffer))
+                .await
+                .unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsafe";
+            std::future::poll_fn(|context| {
+                tokio::io::AsyncWrite::poll_write(std::pin::Pin::new(&mut stream), context, answer)
+            })
+            .await
+            .unwrap();
+            let flush = |context: &mut std::task::Context<'_>| {
+                tokio::io::AsyncWrite::poll_flush(std::pin::Pin::new(&mut stream), context)
+            };
+            std::future::poll_fn(flush).await.is_ok()
+        })
+    });
+    (port, server)
+}
+
+#[test]
+fn a_server_is_believed_by_its_certificate_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = dir.path().join("ca.pem");
+    std::fs::write(&authority, AUTHORITY).unwrap();
+    let to = |port: u16, ca_file: Option<PathBuf>| Request {
+        ca_file,
+        timeout: Duration::from_secs(60),
+        ..Request::get(format!("https://localhost:{port}/").parse().unwrap())
+    };
+
+    let (port, server) = tls_server();
+    let answer = send_it(&to(port, Some(authority.clone()))).unwrap();
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"safe"[..]));
+    assert!(server.join().unwrap());
+
+    let (port, server) = tls_server();
+    let error = send_it(&to(port, None)).unwrap_err();
+    assert!(matches!(error, HttpError::Tls { .. }) && error.to_string().contains("localhost"), "{error}");
+    assert!(!server.join().unwrap());
+
+    std::fs::write(&authority, "no certificate").unwrap();
+    let (port, _server) = tls_server();
+    let error = send_it(&to(port, Some(authority))).unwrap_err();
+    assert!(matches!(error, HttpError::CaFile { .. }), "{error}");
+}

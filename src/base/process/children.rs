@@ -1,15 +1,19 @@
 //! Which processes we started ourselves and wait for. One list for the process, because the kernel has one list
-//! of children for it: whoever collects orphans must leave these alone.
+//! of children for it: whoever collects orphans must leave these alone. Every child in a process group of its own is
+//! to be started and collected here.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Nobody looks for orphans between the start of the child and its being known as ours.
-pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut own = own();
     let child = command.spawn()?;
     own.insert(child.id());
@@ -22,6 +26,28 @@ pub(super) fn collect(child: &mut Child) -> io::Result<ExitStatus> {
     let mut own = own();
     own.remove(&child.id());
     child.try_wait()?.ok_or_else(|| io::ErrorKind::TimedOut.into())
+}
+
+/// The status, if the child has ended by now; then it is collected.
+pub fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    let mut own = own();
+    let status = child.try_wait()?;
+    if status.is_some() {
+        own.remove(&child.id());
+    }
+    Ok(status)
+}
+
+/// Blocks until the child has ended, and collects it.
+pub fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+    // Without collecting it and without the list: others go on starting theirs meanwhile.
+    while let Err(error) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+        if error != Errno::INTR {
+            return Err(error.into());
+        }
+    }
+    collect(child)
 }
 
 /// Nobody starts or collects a child as long as this is held.

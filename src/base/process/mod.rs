@@ -1,7 +1,7 @@
 //! Runs a command under a time limit and a wish to stop: the child gets its own process group, so that at either
 //! nothing it started survives it. Output goes line by line to whoever listens. Knows nothing of what is run.
 
-mod children;
+pub mod children;
 mod output;
 pub mod reap;
 pub mod user;
