@@ -109,6 +109,10 @@ fn frozen<T, E: Display>(
     work: impl FnOnce(&Cancel) -> Result<T, E>,
     ran: &mut Ran<T, E>,
 ) {
+    if surroundings.cancel.is_cancelled() {
+        ran.error = Some(Trouble::Hook(HookError::LeftOut { hook: "freeze[0]".to_owned() }));
+        return;
+    }
     let marked = match Frozen::begin(surroundings, &hooks.thaw) {
         Ok(marked) => marked,
         Err(error) => {

@@ -187,6 +187,17 @@ fn a_wish_to_stop_reaches_the_work_and_no_thaw() {
 }
 
 #[test]
+fn nothing_is_begun_for_a_job_that_is_to_stop() {
+    let bench = Bench::new();
+    bench.cancel.cancel();
+    let ran = bench.run(&all(), |_| panic!("it ran"));
+    assert!(matches!(ran.error, Some(Trouble::Hook(HookError::LeftOut { .. }))));
+    let ran = bench.run(&Hooks { before: Vec::new(), ..all() }, |_| panic!("it ran"));
+    assert!(ran.frozen.is_none() && ran.error.is_some());
+    assert_eq!(bench.log(), ["failed:failed finally:backup:failed:"; 2].join(" "));
+}
+
+#[test]
 fn a_thaw_is_tried_again_and_then_left_to_the_next_start() {
     let bench = Bench::new();
     let mut hooks = all();

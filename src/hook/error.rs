@@ -28,6 +28,9 @@ pub enum HookError {
     Unreadable { hook: String, path: PathBuf, source: io::Error },
     #[error("hook {hook}: {reason}")]
     NoProcess { hook: String, reason: String },
+    /// Not even begun.
+    #[error("hook {hook} was left out, because the work it is part of was stopped")]
+    LeftOut { hook: String },
     #[error("hook {hook}: cannot send {signal} to process {pid}: {source}")]
     Signal { hook: String, signal: &'static str, pid: i32, source: io::Error },
 }

@@ -108,6 +108,9 @@ impl<'a> Call<'a> {
 
     /// `limit` on top of the action's own.
     pub(super) fn perform(&self, action: &Action, limit: Option<Duration>) -> Result<(), HookError> {
+        if self.cancel.is_cancelled() {
+            return Err(HookError::LeftOut { hook: self.hook.clone() });
+        }
         tracing::debug!(job = self.job, hook = self.hook, "running");
         let limit = limit.map_or(action.timeout, |limit| limit.min(action.timeout));
         match &action.kind {

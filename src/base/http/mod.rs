@@ -77,9 +77,14 @@ impl Request {
     }
 }
 
-/// For plain threads: everything it takes is made for the call and gone after it.
+/// For plain threads: everything it takes is made for the call and gone after it. Inside a runtime it is an error.
 pub fn send(request: &Request, cancel: &Cancel) -> Result<Answer, HttpError> {
     let place = request.place();
+    if tokio::runtime::Handle::try_current().is_ok() {
+        // The library would panic.
+        let source = std::io::Error::other("it would hold up a runtime");
+        return Err(HttpError::Runtime { place, source });
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -87,8 +92,9 @@ pub fn send(request: &Request, cancel: &Cancel) -> Result<Answer, HttpError> {
         .map_err(|source| HttpError::Runtime { place: place.clone(), source })?;
     let answer = runtime.block_on(async {
         tokio::select! {
-            answer = send_async(request) => answer,
+            biased;
             () = cancelled(cancel) => Err(HttpError::Cancelled { place }),
+            answer = send_async(request) => answer,
         }
     });
     // The system may think about a name for longer than anybody waits for it.

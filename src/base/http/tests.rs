@@ -156,6 +156,9 @@ fn a_wish_to_stop_ends_the_wait() {
     cancel.cancel();
     let request = Request { timeout: Duration::from_secs(3600), ..Request::get(url.parse().unwrap()) };
     assert!(matches!(send(&request, &cancel), Err(HttpError::Cancelled { .. })));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let inside = runtime.block_on(async { send(&request, &cancel) });
+    assert!(matches!(inside, Err(HttpError::Runtime { .. })));
 }
 
 /// Made for these tests, and worth nothing elsewhere; valid for a hundred years. The authority's own key is gone.
