@@ -202,9 +202,9 @@ fn a_damaged_range_names_its_pack() {
 #[test]
 fn a_backup_has_several_packs_under_way() {
     let lab = Lab::with_data();
-    // 4 MiB a pack, one that is filled, and three uploaders.
+    // 4.5 MiB a pack, one that is filled, and three uploaders.
     lab.together(Operation::Put, keys::PACKS, 3);
-    let report = lab.backup(32, 16).unwrap();
+    let report = lab.backup(48, 16).unwrap();
     assert_eq!(lab.store.counts().of(Operation::Put), 5, "four packs and a segment");
     lab.restore(&report.snapshot.unwrap().id, "restored").unwrap();
     lab.assert_same("restored");

@@ -21,7 +21,8 @@ const PACK: u64 = 32 << 20;
 const SMALLEST_PACK: u64 = 4 << 20;
 const MOST_UPLOADERS: u64 = 4;
 
-/// How the memory is used for packs: some are under way while the next is filled, and all together may take half.
+/// How the memory is used for packs: some are under way while the next is filled, and all together may take
+/// three eighths: the manifest, the compressors and what is read come on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     /// Bytes of a pack.
@@ -33,8 +34,9 @@ impl Shares {
     pub fn of(memory: u64, connections: usize) -> Self {
         let connections = (connections as u64).clamp(1, MOST_UPLOADERS);
         // Three uploaders where memory is tight: more of them would make packs small.
-        let pack = (memory / 2 / (connections.min(3) + 1)).clamp(SMALLEST_PACK, PACK);
-        let uploaders = (memory / 2 / pack).saturating_sub(1).clamp(1, connections);
+        let share = memory / 8 * 3;
+        let pack = (share / (connections.min(3) + 1)).clamp(SMALLEST_PACK, PACK);
+        let uploaders = (share / pack).saturating_sub(1).clamp(1, connections);
         Self { pack: pack as usize, uploaders: uploaders as usize }
     }
 }
@@ -176,22 +178,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packs_and_uploaders_share_half_of_the_memory() {
+    fn packs_and_uploaders_share_three_eighths_of_the_memory() {
         let mib = 1 << 20;
         let of = |memory: u64, connections| {
             let Shares { pack, uploaders } = Shares::of(memory * mib, connections);
             (pack as u64 / mib, uploaders)
         };
-        assert_eq!(of(64, 16), (8, 3));
-        assert_eq!(of(64, 1), (16, 1));
-        assert_eq!(of(128, 16), (16, 3));
+        assert_eq!(of(64, 16), (6, 3));
+        assert_eq!(of(64, 1), (12, 1));
+        assert_eq!(of(128, 16), (12, 3));
         assert_eq!(of(1024, 16), (32, 4));
         assert_eq!(of(16, 16), (4, 1));
         assert_eq!(of(0, 0), (4, 1));
         for memory in 16..2048 {
             for connections in 1..8 {
                 let (pack, uploaders) = of(memory, connections);
-                assert!(pack * (uploaders as u64 + 1) <= (memory / 2).max(8));
+                assert!(pack * (uploaders as u64 + 1) <= (memory * 3 / 8).max(8));
             }
         }
     }
