@@ -70,7 +70,13 @@ pub(super) fn run(packed: &Packed, request: &PruneRequest<'_>) -> Result<PruneRe
         });
     }
     let now = packed.clock.now();
-    let mut roots = Roots::new(&objects, &descriptor.id, &request.writer.volume_id);
+    let volume_id = match request.dry_run {
+        // What whoever may do it would do.
+        true => lease::newest(&objects)?.map(|lease| lease.volume_id),
+        false => None,
+    };
+    let volume_id = volume_id.as_ref().unwrap_or(&request.writer.volume_id);
+    let mut roots = Roots::new(&objects, &descriptor.id, volume_id);
     let held = match request.dry_run {
         true => None,
         false => Some(above_all(&objects, request, &mut roots, now)?),
