@@ -2,7 +2,51 @@
 
 use std::time::Instant;
 
+use proptest::prelude::*;
+
 use super::*;
+
+proptest! {
+    /// Whatever is written, it is refused in words or names instants that lead on.
+    #[test]
+    fn no_text_is_too_odd(text in "[-0-9*/,:@#LW? a-zA-Z\u{e9}]{0,24}|([-0-9*/,#L]{1,4} ){4,5}[-0-9*/,#L]{1,4}") {
+        check_any(&text)?;
+    }
+
+    #[test]
+    fn no_sensible_expression_goes_astray(
+        minute in "[0-5]?[0-9](,[0-5][0-9])?|\\*(/[1-9])?|[0-2][0-9]-[3-5][0-9](/[1-9])?",
+        hour in "[01]?[0-9]|\\*(/[1-9])?|[0-4]-[5-9](/[1-4])?",
+        day in "[12]?[1-9]|\\*|L|\\*/[1-9]",
+        weekday in "[0-7]|\\*|MON-FRI|[0-6]#[1-5]",
+    ) {
+        let text = format!("{minute} {hour} {day} * {weekday}");
+        prop_assert!(Schedule::parse(&text, Zone::UTC).is_ok(), "{}", text);
+        check_any(&text)?;
+    }
+}
+
+fn check_any(text: &str) -> Result<(), TestCaseError> {
+    for zone in ["Europe/Berlin", "Australia/Lord_Howe"] {
+        let Ok(schedule) = Schedule::parse(text, zone.parse().unwrap()) else { return Ok(()) };
+        prop_assert_eq!(schedule.to_string(), text.trim());
+        // Through the changes of spring and autumn 2024, in either half of the world.
+        for start in [1_711_846_000, 1_729_986_000, 1_712_410_000, 1_728_140_000] {
+            let mut time = Timestamp::new(start, 0);
+            for _ in 0..20 {
+                let Some(next) = schedule.next_after(time) else { break };
+                prop_assert!(next > time, "{} does not lead on", text);
+                // From just before it, it is next as well.
+                prop_assert_eq!(
+                    schedule.next_after(Timestamp::new(next.seconds - 1, 999_999_999)),
+                    Some(next)
+                );
+                time = next;
+            }
+        }
+    }
+    Ok(())
+}
 
 fn schedule(text: &str, zone: &str) -> Schedule {
     Schedule::parse(text, zone.parse().unwrap()).unwrap()

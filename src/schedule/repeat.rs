@@ -69,3 +69,56 @@ fn matching(cron: &Cron, from: NaiveDateTime, inclusive: bool) -> Option<NaiveDa
 fn within(instant: i64) -> Option<i64> {
     (instant < LAST).then_some(instant.max(FIRST))
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use chrono_tz::Tz;
+
+    use super::*;
+
+    fn ours(text: &str, zone: &str, after: &str) -> String {
+        let after = DateTime::parse_from_rfc3339(after).unwrap().timestamp();
+        let next = next_fixed(&text.parse().unwrap(), zone.parse().unwrap(), after).unwrap();
+        DateTime::from_timestamp(next, 0).unwrap().format("%FT%H:%M").to_string()
+    }
+
+    fn theirs(text: &str, zone: &str, after: &str) -> Option<String> {
+        let after = DateTime::parse_from_rfc3339(after).unwrap().with_timezone(&zone.parse::<Tz>().unwrap());
+        let next = text.parse::<Cron>().unwrap().find_next_occurrence(&after, false).ok()?;
+        Some(next.to_utc().format("%FT%H:%M").to_string())
+    }
+
+    /// Why `croner` is asked for times on the wall only. Where it has learned better, the head of this file is out of
+    /// date.
+    #[test]
+    fn croner_has_other_rules_for_changes_of_the_clock() {
+        for (text, zone, after, expected, instead) in [
+            (
+                "30 1-3 * * *",
+                "Europe/Berlin",
+                "2024-03-31T00:30:00Z",
+                "2024-03-31T01:00",
+                Some("2024-03-31T01:30"),
+            ),
+            (
+                "30 1-3 * * *",
+                "Europe/Berlin",
+                "2024-10-27T00:30:00Z",
+                "2024-10-27T02:30",
+                Some("2024-10-27T01:30"),
+            ),
+            ("0 3 * * *", "Pacific/Apia", "2011-12-29T20:00:00Z", "2011-12-30T10:00", None),
+            (
+                "30 23 30 3 *",
+                "America/Nuuk",
+                "2024-03-30T20:00:00Z",
+                "2024-03-31T01:00",
+                Some("2025-03-31T00:30"),
+            ),
+        ] {
+            assert_eq!(ours(text, zone, after), expected, "{text} in {zone}");
+            assert_eq!(theirs(text, zone, after).as_deref(), instead, "{text} in {zone}");
+        }
+    }
+}

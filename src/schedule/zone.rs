@@ -29,6 +29,9 @@ pub(super) enum Wall {
     Unknown,
 }
 
+/// No zone has a name as long; what is longer is not compared with all of them.
+const LONGEST_NAME: usize = 64;
+
 impl Zone {
     pub const UTC: Self = Self(Tz::UTC);
 
@@ -102,6 +105,9 @@ fn way_out(text: &str) -> String {
 
 /// The name that is probably meant: by its whole, or by the town alone.
 fn nearest(text: &str) -> Option<&'static str> {
+    if text.len() > LONGEST_NAME {
+        return None;
+    }
     let word = text.trim().to_ascii_lowercase().replace(' ', "_");
     // Short words are near to anything: `CEST` is not `CET`.
     let bound = if word.len() < 6 { 0 } else { (word.len() / 4).min(3) };

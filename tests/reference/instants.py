@@ -7,6 +7,7 @@ case: the instants of all its expressions after the one and up to the other, as 
 import json
 import sys
 from datetime import datetime
+from multiprocessing import Pool
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -28,4 +29,6 @@ def answer(case):
     return sorted(found)
 
 
-json.dump([answer(case) for case in json.load(sys.stdin)["cases"]], sys.stdout)
+if __name__ == "__main__":
+    with Pool() as pool:
+        json.dump(pool.map(answer, json.load(sys.stdin)["cases"], chunksize=4), sys.stdout)
