@@ -41,7 +41,8 @@ impl History {
         for former in large.filter(|entry| entry.file_name().to_string_lossy().starts_with("new-")) {
             fs::remove_file(former.path()).unwrap();
         }
-        fs::write(self.lab.volume().join(format!("new-{round}")), random_bytes(round + 100, 300_000)).unwrap();
+        fs::write(self.lab.volume().join(format!("new-{round}")), random_bytes(round + 100, 300_000))
+            .unwrap();
         self.lab.ok(&["backup"]);
         self.note();
     }
@@ -123,7 +124,13 @@ fn a_plan_names_every_snapshot_with_a_reason_and_changes_nothing() {
     history.lab.set("VOLKEEP_RETENTION_PINNED", format!("{},20010101", history.id(1)));
     let before = (history.lab.objects(""), history.lab.state_listing());
     let told = history.lab.ok(&["prune", "--dry-run"]);
-    told.says(&["0 snapshots would be forgotten, 3 would stay", "the oldest", "pinned", "last, monthly", "20010101"]);
+    told.says(&[
+        "0 snapshots would be forgotten, 3 would stay",
+        "the oldest",
+        "pinned",
+        "last, monthly",
+        "20010101",
+    ]);
     history.lab.set("VOLKEEP_RETENTION_MONTHLY", "1");
     history.lab.unset("VOLKEEP_RETENTION_PINNED");
     let plan = history.lab.ok(&["prune", "--dry-run", "--json"]).json();
@@ -152,7 +159,11 @@ fn of_several_repositories_one_that_fails_hides_no_other() {
         volume.display(),
         bad.display()
     ));
-    history.lab.exits(10, &["prune"]).says(&["1 of 2 repositories failed", "absent", "2 snapshots forgotten"]);
+    history.lab.exits(10, &["prune"]).says(&[
+        "1 of 2 repositories failed",
+        "absent",
+        "2 snapshots forgotten",
+    ]);
     history.lab.unset("VOLKEEP_CONFIG");
 }
 
@@ -242,6 +253,5 @@ fn killed_at_any_call_the_next_run_ends_the_same() {
             outcome.was_killed()
         });
         report("prune", calls, deaths, &AtLeast(2));
-
     }
 }

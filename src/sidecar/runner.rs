@@ -87,7 +87,7 @@ pub fn run(means: &Means, orders: &Orders) -> Run {
             code: failed.code,
             reason: Some(failed.reason),
             hint: failed.hint,
-            figures: failed.figures,
+            figures: *failed.figures,
             ..run
         },
     }
@@ -115,18 +115,12 @@ struct Failed {
     code: u8,
     reason: String,
     hint: Option<String>,
-    figures: Figures,
+    figures: Box<Figures>,
 }
 
 impl Failed {
     fn because(outcome: Outcome, reason: impl fmt::Display) -> Self {
-        Self {
-            outcome,
-            code: code::FAILED,
-            reason: reason.to_string(),
-            hint: None,
-            figures: Figures::default(),
-        }
+        Self { outcome, code: code::FAILED, reason: reason.to_string(), hint: None, figures: Box::default() }
     }
 }
 
@@ -171,8 +165,8 @@ fn attempt(means: &Means, orders: &Orders) -> Result<TaskReport, Failed> {
                 Trouble::Hook(_) | Trouble::Frozen(_) => Failed::because(Outcome::Failed, trouble),
             };
             // What was stored stays stored, whatever failed after it.
-            let figures = done.map_or(failed.figures, |report| report.figures);
-            Err(Failed { figures: Figures { frozen_seconds, ..figures }, ..failed })
+            let figures = done.map_or(*failed.figures, |report| report.figures);
+            Err(Failed { figures: Box::new(Figures { frozen_seconds, ..figures }), ..failed })
         }
     }
 }
@@ -216,7 +210,7 @@ fn in_child(
             code,
             reason: report.reason.unwrap_or_else(|| format!("exit code {code}")),
             hint: report.hint,
-            figures: report.figures,
+            figures: Box::new(report.figures),
         }),
     }
 }

@@ -52,10 +52,10 @@ fn write(html: &mut String, status: &Status, now: Timestamp) -> fmt::Result {
     if let Some(run) = &status.init.last {
         write!(html, "<h2>Init</h2><p>{}</p>", Ended(run, now))?;
     }
-    write!(
+    writeln!(
         html,
         "<p class=\"note\">Loads itself again every 10 s. <a href=\"/status\">JSON</a> \
-         <a href=\"/metrics\">metrics</a></p></body></html>\n"
+         <a href=\"/metrics\">metrics</a></p></body></html>"
     )
 }
 

@@ -36,7 +36,7 @@ use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::ParentReader;
 use crate::repository::packed::segment::SegmentRef;
 use crate::repository::packed::tombstone::Condemned;
-use crate::repository::{BackupReport, BackupRequest, Epoch, RepositoryError, Totals};
+use crate::repository::{BackupReport, BackupRequest, RepositoryError, Totals};
 use crate::snapshot::{RelativePath, SnapshotId};
 use crate::tree::Root;
 
@@ -136,7 +136,6 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         parent_segments,
         &stored,
         refresher.as_ref(),
-        held.as_ref().map_or(0, |held| held.epoch),
         &mut problems,
     )?;
     let mut report = BackupReport {
@@ -240,7 +239,6 @@ fn walk_and_store(
     parent: &[SegmentRef],
     stored: &StoredObjects,
     refresher: Option<&Refresher<'_>>,
-    epoch: Epoch,
     problems: &mut Problems,
 ) -> Result<Made, RepositoryError> {
     let threads = request.workers.threads.max(1);
@@ -274,7 +272,7 @@ fn walk_and_store(
             parent,
             &stored.segments,
             store.then_some(store_segment),
-            epoch,
+            refresher.map_or(0, Refresher::epoch),
         );
         // Plain and compressed bytes of what is under way take twice this; the packs take half.
         let limit = request.workers.memory / 8;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::Clock;
-use crate::repository::RepositoryError;
 use crate::repository::packed::lease::{self, Held};
 use crate::repository::packed::objects::Objects;
+use crate::repository::{Epoch, RepositoryError};
 
 #[derive(Debug)]
 pub struct Refresher<'a> {
@@ -22,6 +22,10 @@ impl<'a> Refresher<'a> {
     /// The lease was taken or looked at just now.
     pub fn new(objects: &'a Objects, held: &'a Held, clock: &'a Arc<dyn Clock>) -> Self {
         Self { objects, held, clock, last: Mutex::new(clock.elapsed()) }
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.held.epoch
     }
 
     /// `Fenced` is the only error: an expiry that could not be written decides nothing.

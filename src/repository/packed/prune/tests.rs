@@ -115,6 +115,7 @@ impl Lab {
     fn assert_whole(&self) {
         let request = CheckRequest {
             verify_percent: 100,
+            verify_turn: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),
