@@ -5,14 +5,15 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{Lab, Layout, Outcome, few_entries, is_root, run};
+use support::{Lab, Layout, Outcome, few_entries, is_root, run, shell};
 
 /// A volume that was lost, so that `init` has to restore it, with hooks as YAML of their lists.
 fn lost(hooks: &[(&str, String)]) -> Lab {
@@ -185,6 +186,42 @@ fn what_makes_no_sense_is_refused_with_its_key() {
     );
     lab = lab.with_config(&config);
     lab.exits(78, &["init"]).says(&["unknown key `init.hooks.freeze`"]);
+}
+
+#[test]
+fn what_a_killed_sidecar_left_frozen_is_thawed_by_the_next() {
+    let lab = Lab::filled(Layout::Subdirectory, few_entries);
+    let (reached, hold) = (lab.path("reached"), lab.path("hold"));
+    shell("mkfifo \"$1\" \"$2\"", &[reached.as_os_str(), hold.as_os_str()]);
+    let mut sidecar = lab.command(&["sidecar"]);
+    sidecar.env("VOLKEEP_SIDECAR_LISTEN", "127.0.0.1:0").env("VOLKEEP_LOG_LEVEL", "info");
+    let list =
+        |script: &str| format!("[{{command: [sh, -c, '{script}'], directory: {}}}]", lab.path("").display());
+    let mut first = lab.command(&["sidecar"]);
+    first
+        .env("VOLKEEP_SIDECAR_LISTEN", "127.0.0.1:0")
+        .env("VOLKEEP_SCHEDULE", "@every 1s")
+        .env("VOLKEEP_JOBS_BACKUP_HOOKS_FREEZE", list("echo freeze >> order; echo > reached; cat hold"))
+        .env("VOLKEEP_JOBS_BACKUP_HOOKS_THAW", list("echo thaw >> order"));
+    let mut first = first.stderr(Stdio::null()).spawn().unwrap();
+    // Comes back in the middle of the freeze.
+    fs::read(&reached).unwrap();
+    assert!(lab.state_dir().join("frozen/backup.json").is_file());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(order(&lab), "freeze");
+    // In a container the command would have died with process 1.
+    fs::write(&hold, "").unwrap();
+
+    // By now the configuration knows of no thaw.
+    let mut second = sidecar.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(second.stderr.take().unwrap()).lines();
+    let told = lines.map_while(Result::ok).any(|line| line.contains("thawed what"));
+    assert!(told, "the second sidecar ended without a word of a thaw");
+    assert_eq!(order(&lab), "freeze thaw");
+    assert!(!lab.state_dir().join("frozen/backup.json").exists());
+    second.kill().unwrap();
+    second.wait().unwrap();
 }
 
 /// Answers one request, and gives back what it was.

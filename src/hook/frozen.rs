@@ -155,7 +155,11 @@ impl Frozen {
 
 fn thaw_marker(path: &Path, clock: &dyn Clock) -> Result<Option<Left>, FrozenError> {
     let Some(left) = read(path)? else { return Ok(None) };
-    tracing::warn!(job = left.job, since = %left.since, "thawing what an earlier run left frozen");
+    tracing::warn!(
+        job = left.job,
+        since = left.since.to_rfc3339(),
+        "thawing what an earlier run left frozen"
+    );
     let frozen = Frozen { path: path.to_owned(), left };
     frozen.thaw(clock)?;
     Ok(Some(frozen.left))
