@@ -74,6 +74,8 @@ async fn live(means: Means, reload: Reload, stopping: &Cancel) -> Result<End, Si
     if let Some(address) = listen {
         let listener =
             TcpListener::bind(address).await.map_err(|source| SidecarError::Listen { address, source })?;
+        // The system chooses the port 0.
+        let address = listener.local_addr().unwrap_or(address);
         tracing::info!(%address, "listening");
         pages.over_tcp(listener);
     }
