@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::units::Span;
+use crate::schedule::Zone;
 use crate::snapshot::retention::{Policy, Rules};
 
 /// The keys that the short form sets.
@@ -94,9 +95,8 @@ impl RetentionConfig {
     /// What is wrong with values that are well formed: the key below `retention`, and why.
     pub fn faults(&self) -> Vec<(String, String)> {
         let mut faults = Vec::new();
-        if self.time_zone.parse::<Tz>().is_err() {
-            let message = format!("`{}` is not a time zone such as Europe/Berlin", self.time_zone);
-            faults.push(("time_zone".to_owned(), message));
+        if let Err(error) = self.time_zone.parse::<Zone>() {
+            faults.push(("time_zone".to_owned(), error.to_string()));
         }
         for (number, pin) in self.pinned.iter().enumerate() {
             if pin.len() < SHORTEST_PIN {

@@ -11,11 +11,8 @@ use crate::schedule::expression::{Passed, Schedule};
 use crate::schedule::{jitter, repeat};
 
 /// How late an instant may be seen and still count as seen in time: the machine was busy, or its clock was put right.
+/// Whoever waits for an instant looks at the clock more often than this, so that no run is lost when that is set.
 pub const LATE: Duration = Duration::from_secs(300);
-
-/// How long to wait at most before asking again. A timer does not see that the clock was set; well below [`LATE`],
-/// so that no run is lost by it.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How far ahead of the clock something may be settled. A clock that was an hour or half a day ahead (a wrong zone,
 /// a wrong daylight saving) must not have its runs again when it is put right. Beyond that, the clock was simply wrong,
@@ -121,7 +118,7 @@ impl Timetable {
     }
 
     /// When [`Timetable::due`] has something to say again; that may be in the past. None if no job has any instant
-    /// left. Wait for it no longer than [`LOOK_AGAIN`] at a time.
+    /// left. No timer sees that the clock was set: look again well within [`LATE`].
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let first = |entry: &Entry| {
             let next = entry.job.schedule.next_after(entry.settled(now))?;
