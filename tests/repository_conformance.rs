@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use volkeep::base::cancel::Cancel;
 use volkeep::base::clock::{Clock, SystemClock};
@@ -22,9 +23,10 @@ use volkeep::base::progress::Progress;
 use volkeep::repository::packed::codec::Codec;
 use volkeep::repository::packed::{Packed, PackedOptions};
 use volkeep::repository::{
-    BackupReport, BackupRequest, CheckRequest, Missing, Presence, Repository, RepositoryError, RestoreReport,
-    RestoreRequest, Workers, Writer,
+    Amount, BackupReport, BackupRequest, CheckRequest, Missing, Presence, PruneRequest, Repository,
+    RepositoryError, RestoreReport, RestoreRequest, Workers, Writer,
 };
+use volkeep::snapshot::retention::{Policy, Rules};
 use volkeep::snapshot::selector::Selector;
 use volkeep::snapshot::{Entry, Kind, RelativePath, SnapshotId};
 use volkeep::store::faulty::{Failure, Fault, Operation, Rule};
@@ -233,12 +235,56 @@ everywhere! {
         a_writer_that_was_cut_off_commits_nothing,
         a_guard_that_refuses_leaves_the_repository_as_it_was,
         content_of_a_pack_that_was_cut_is_stored_again,
+        a_prune_takes_what_nothing_needs_and_nothing_else,
         another_identity_is_refused,
         damage_to_any_object_is_noticed;
 }
 
 fn workers() -> Workers {
     Workers { threads: 2, connections: 4, memory: 16 << 20 }
+}
+
+fn a_prune_takes_what_nothing_needs_and_nothing_else(home: Home) {
+    let lab = Lab::created(Codec::Zstd, home);
+    let mut pictures = Vec::new();
+    for round in 0..4u64 {
+        lab.write("shared", noise(400_000, 1));
+        lab.write("own", noise(300_000, round + 10));
+        lab.write(&format!("small/{round}"), "small");
+        let id = lab.backup().snapshot.unwrap().id;
+        pictures.push((id, picture(&lab.data())));
+    }
+    let prune = |last, dry_run| {
+        let policy = Policy { rules: Rules { last, ..Rules::default() }, ..Policy::default() };
+        let request = PruneRequest {
+            policy: &policy,
+            grace: Duration::ZERO,
+            writer: &lab.writer,
+            dry_run,
+            workers: &workers(),
+            progress: &Progress::default(),
+            cancel: &Cancel::new(),
+        };
+        lab.repository.prune(&request).unwrap()
+    };
+    let before = lab.objects();
+    let plan = prune(2, true);
+    assert_eq!(lab.objects(), before, "a plan changes nothing");
+    assert_eq!(plan.forgotten, [pictures[0].0.clone(), pictures[1].0.clone()]);
+    assert_eq!(prune(0, false).forgotten, [], "no rule, nothing forgotten");
+    let report = prune(2, false);
+    assert_eq!((report.forgotten, report.snapshots), (plan.forgotten, plan.snapshots));
+    let deleted = prune(2, false).deleted;
+    assert!(deleted.packs > 0 && deleted.bytes > 300_000, "{deleted:?}");
+    assert_eq!(prune(2, false).deleted, Amount::default(), "all at once");
+    assert_eq!(lab.check(100), Vec::<String>::new());
+    for (number, (id, picture_then)) in pictures.iter().enumerate().skip(2) {
+        assert_eq!(&picture(&lab.restored(id, &format!("restored-{number}"))), picture_then);
+    }
+    assert!(matches!(lab.repository.summary(&pictures[0].0), Err(RepositoryError::NoSnapshot { .. })));
+    // Nothing of it is in the way of what comes next.
+    assert_eq!(lab.backup().files_read, 0);
+    assert_eq!(lab.check(100), Vec::<String>::new());
 }
 
 fn noise(length: usize, seed: u64) -> Vec<u8> {

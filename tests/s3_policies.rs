@@ -122,6 +122,31 @@ fn a_prune_key_deletes_below_its_prefix_only() {
 
 #[test]
 #[ignore = "needs an S3 server: tests/run"]
+fn a_prune_key_prunes_and_a_backup_key_does_not() {
+    let mut lab = lab_open_to(&["prune", "backup"]);
+    few_entries(&lab.volume());
+    lab.first_backup();
+    for round in 0..2 {
+        std::fs::write(lab.volume().join("new"), format!("round {round}")).unwrap();
+        lab.ok(&["backup"]);
+    }
+    lab.set("VOLKEEP_RETENTION", "last=1");
+    lab.set("VOLKEEP_PRUNE_GRACE", "0s");
+    act_as(&mut lab, "backup");
+    lab.exits(14, &["prune"]).says(&["denies access"]);
+    assert_eq!(lab.snapshots().len(), 3);
+    act_as(&mut lab, "prune");
+    lab.ok(&["prune"]).says(&["2 snapshots forgotten"]);
+    lab.ok(&["prune"]).says(&["deleted"]);
+    assert!(lab.objects("tombstones").is_empty());
+    // A key that deletes nothing goes on beside it.
+    act_as(&mut lab, "backup");
+    lab.ok(&["backup"]);
+    lab.ok(&["check", "--verify"]);
+}
+
+#[test]
+#[ignore = "needs an S3 server: tests/run"]
 fn somebody_else_is_denied_and_told_what_is_missing() {
     let mut lab = lab_open_to(&["backup"]);
     few_entries(&lab.volume());

@@ -147,7 +147,7 @@ fn refusal(reason: &Refusal) -> &'static str {
         }
         Refusal::EmptyVolume => "run `volkeep init` to bring the data back, or set backup.allow_empty",
         Refusal::NeverBackedUp => {
-            "prune where the backups are made: the volume's record tells whose lease it is. `--dry-run` needs none"
+            "prune where the backups are made; `volkeep prune --dry-run` works anywhere"
         }
         Refusal::Shrunk(_) => "if that is right, say it once: `volkeep backup --allow-shrink`",
         Refusal::LiveData => {
@@ -205,7 +205,7 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
             "another pod has taken over; this one must not go on. Delete that snapshot's file with a key that may"
         }
         RepositoryError::LeaseElsewhere { .. } => {
-            "prune there, or take the lease first: `volkeep backup` does it once that volume is given up"
+            "prune where the backups are made; `volkeep prune --dry-run` works anywhere"
         }
         RepositoryError::Fenced { .. } => "another pod has taken over; this one must not go on",
         RepositoryError::Tree(TreeError::Full { .. }) => {

@@ -17,7 +17,7 @@ use crate::store::s3::calls::Calls;
 use crate::store::s3::errors::{Refusal, temporary};
 use crate::store::s3::options::S3Encryption;
 use crate::store::s3::read;
-use crate::store::{Key, Presence, Put, Replace, StoreError};
+use crate::store::{Denial, Key, Presence, Put, Replace, StoreError};
 
 /// Smaller objects would be billed as if they had this size in the cheaper classes, and a minimum time as well.
 const WORTH_A_CLASS: usize = 128 << 10;
@@ -237,7 +237,16 @@ pub(super) async fn delete(calls: &Calls, key: &Key) -> Result<(), StoreError> {
 
 pub(super) async fn delete_many(calls: &Calls, keys: &[Key]) -> Result<(), StoreError> {
     for batch in keys.chunks(DELETED_AT_ONCE) {
-        delete_batch(calls, batch).await?;
+        match delete_batch(calls, batch).await {
+            // Some servers ask for this permission on the whole bucket when several are deleted at once (Ceph 16
+            // does), where a policy grants it below one prefix.
+            Err(StoreError::Denied { denial: Denial::Permission(_), .. }) => {
+                for key in batch {
+                    delete(calls, key).await?;
+                }
+            }
+            other => other?,
+        }
     }
     Ok(())
 }
