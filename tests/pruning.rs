@@ -20,6 +20,7 @@
     clippy::indexing_slicing,
     reason = "a test that cannot go on should stop"
 )]
+#![allow(clippy::print_stdout, reason = "how much was covered is worth knowing")]
 
 mod fencing_support;
 mod pruning_support;
