@@ -13,8 +13,14 @@ use crate::volume::VolumeError;
 
 impl From<OpsError> for Failure {
     fn from(error: OpsError) -> Self {
-        let failure = Self::of(exit(&error), &error);
-        match hint(&error) {
+        Self::of_ops(&error)
+    }
+}
+
+impl Failure {
+    pub fn of_ops(error: &OpsError) -> Self {
+        let failure = Self::of(exit(error), error);
+        match hint(error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }

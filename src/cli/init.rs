@@ -2,14 +2,18 @@
 
 use clap::Args;
 
+use crate::base::timestamp::Timestamp;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::means::one_line;
 use crate::cli::render::{describe_brought, json, warn_of_problems};
 use crate::cli::scope::open_scope;
 use crate::config::Needs;
-use crate::ops;
 use crate::ops::init::InitReport;
 use crate::ops::init::decide::Action;
+use crate::ops::{self, OpsError, Scope};
+use crate::sidecar::record::{Figures, Outcome, Run, Trigger};
+use crate::sidecar::state::{INIT, States};
 
 /// Make the volume ready for the app: restore it if it is empty, check it if it is not
 ///
@@ -28,7 +32,13 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (scope, config) = open_scope(context, Needs::BOTH)?;
     let options = config.init_options(arguments.dry_run);
-    let report = context.with_progress("restoring", &scope.progress, || ops::init::run(&scope, &options))?;
+    let (started, began) = (scope.clock.now(), scope.clock.elapsed());
+    let result = context.with_progress("restoring", &scope.progress, || ops::init::run(&scope, &options));
+    if !options.dry_run {
+        let seconds = scope.clock.elapsed().saturating_sub(began).as_secs_f64();
+        note(&scope, &result, started, seconds);
+    }
+    let report = result?;
     if arguments.json {
         context.print(&json(&report)?)?;
     } else {
@@ -38,6 +48,53 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
         warn_of_problems(&brought.problems, brought.problem_count);
     }
     Ok(Exit::Done)
+}
+
+/// Leaves word for the sidecar, which shows how the last init ended. Nothing rests on it: an init that cannot leave
+/// it has done its work all the same. One that only found a healthy volume writes nothing, so as to cost nothing.
+fn note(scope: &Scope, result: &Result<InitReport, OpsError>, started: Timestamp, seconds: f64) {
+    let failure = match result {
+        Ok(report) if report.action == Action::Nothing && !report.repaired => None,
+        Ok(_) => Some(None),
+        Err(error) => Some(Some(Failure::of_ops(error))),
+    };
+    let states = States::below(scope.state_dir());
+    let Ok(mut record) = states.load(INIT) else { return };
+    let Some(failure) =
+        failure.or_else(|| record.last.as_ref().is_none_or(|run| !run.outcome.is_success()).then_some(None))
+    else {
+        return;
+    };
+    let code = failure.as_ref().map_or(0, |failure| failure.exit.code());
+    record.end(Run {
+        trigger: Trigger::Start,
+        started,
+        seconds,
+        outcome: match failure.as_ref().map(|failure| failure.exit) {
+            None => Outcome::Done,
+            Some(Exit::Refused) => Outcome::Refused,
+            Some(_) => Outcome::Failed,
+        },
+        attempts: 1,
+        code,
+        reason: failure.as_ref().map(one_line),
+        hint: failure.and_then(|failure| failure.hint),
+        figures: figures(result.as_ref().ok()),
+    });
+    if let Err(error) = states.save(INIT, &record) {
+        tracing::debug!(%error, "how init ended cannot be written down");
+    }
+}
+
+fn figures(report: Option<&InitReport>) -> Figures {
+    let brought = report.and_then(|report| report.brought.as_ref());
+    Figures {
+        snapshot: brought.map(|brought| brought.snapshot.clone()),
+        files: brought.map(|brought| brought.restore.files),
+        bytes: brought.map(|brought| brought.restore.bytes),
+        problems: brought.map(|brought| brought.problem_count),
+        ..Figures::default()
+    }
 }
 
 fn describe(report: &InitReport) -> String {

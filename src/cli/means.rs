@@ -57,20 +57,17 @@ fn made_of(
     let scope = scope_of(&loaded.config, environment, cancel)?;
     let mut arguments = vec!["--config".to_owned(), CONFIGURATION.to_owned()];
     arguments.extend(arguments_of(flags));
-    let program = Program {
-        path: PathBuf::from(OURSELVES),
-        arguments,
-        configuration: loaded.text.clone().into_bytes(),
-    };
+    let program = Program { path: PathBuf::from(OURSELVES), arguments, configuration: loaded.text.clone() };
     Ok(Means {
-        options: Arc::new(options(&loaded.config)?),
+        options: Arc::new(sidecar_options(&loaded.config)?),
         configured: scope.clock.now(),
         scope,
         program: Arc::new(program),
     })
 }
 
-fn options(config: &Config) -> Result<SidecarOptions, Failure> {
+/// What a sidecar with this configuration is told.
+pub fn sidecar_options(config: &Config) -> Result<SidecarOptions, Failure> {
     let sidecar = &config.sidecar;
     let refuse =
         |key: &str, message: String| Failure::new(Exit::Configuration, format!("`sidecar.{key}`: {message}"));

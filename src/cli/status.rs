@@ -1,15 +1,19 @@
 //! `volkeep status`: says what state the volume is in, and changes nothing.
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::base::units::ByteSize;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::means::sidecar_options;
 use crate::cli::render::{json, plural, printable};
 use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::ops;
 use crate::ops::status::{LeaseOf, Status};
+use crate::sidecar::outlook::outlook;
+use crate::sidecar::status::JobStatus;
 use crate::volume::{Holder, Origin};
 
 /// Say what state the volume is in, and change nothing
@@ -22,10 +26,48 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (scope, config) = open_scope(context, Needs::VOLUME)?;
-    let status = ops::status::run(&scope, &config.status_options())?;
-    let text = if arguments.json { json(&status)? } else { describe(&status) };
+    let now = scope.clock.now();
+    let jobs = outlook(&sidecar_options(&config)?, scope.volume.identity(), scope.state_dir(), now);
+    let volume = ops::status::run(&scope, &config.status_options())?;
+    let text = match arguments.json {
+        true => json(&Shown { volume, jobs })?,
+        false => describe(&volume) + &describe_jobs(&jobs),
+    };
     context.print(&text)?;
     Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    volume: Status,
+    jobs: Vec<JobStatus>,
+}
+
+/// Those that ever did something, or will.
+fn describe_jobs(jobs: &[JobStatus]) -> String {
+    let mut text = String::new();
+    for job in jobs.iter().filter(|job| job.schedule.is_some() || job.record.last.is_some()) {
+        let mut parts = Vec::new();
+        if let Some(begun) = &job.running {
+            parts.push(format!("running since {}", begun.started.to_rfc3339()));
+        }
+        if let Some(run) = &job.record.last {
+            parts.push(format!("last {} {}", run.outcome.name(), run.started.to_rfc3339()));
+        }
+        if let (Some(next), Some(schedule)) = (job.next, &job.schedule) {
+            parts.push(format!("next {} ({schedule})", next.to_rfc3339()));
+        }
+        text.push_str(&format!("  job {:<8} {}\n", job.name, parts.join(", ")));
+        let last = job.record.last.as_ref().filter(|run| !run.outcome.is_success());
+        if let Some(reason) = last.and_then(|run| run.reason.as_deref()) {
+            text.push_str(&format!("  {:<12} {}\n", "", printable(reason)));
+        }
+        if let Some(hint) = last.and_then(|run| run.hint.as_deref()) {
+            text.push_str(&format!("  {:<12} hint: {hint}\n", ""));
+        }
+    }
+    text
 }
 
 fn describe(status: &Status) -> String {

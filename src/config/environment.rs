@@ -20,7 +20,7 @@ pub const TERMINATION_LOG_VARIABLE: &str = "VOLKEEP_TERMINATION_LOG";
 pub const REPOSITORY: &str = "repository";
 
 /// The first of several is the one that is spoken of. `RUNAT` is what other sidecars call it.
-const SHORT: [(&str, &str); 7] = [
+const SHORT: [(&str, &str); 8] = [
     ("VOLKEEP_VOLUME", "volume.path"),
     ("VOLKEEP_STATE_DIR", "volume.state_dir"),
     ("VOLKEEP_IDENTITY", "volume.identity"),
@@ -28,6 +28,7 @@ const SHORT: [(&str, &str); 7] = [
     ("VOLKEEP_SCHEDULE", "jobs.backup.schedule"),
     ("RUNAT", "jobs.backup.schedule"),
     ("VOLKEEP_PING_URL", "sidecar.ping_url"),
+    ("VOLKEEP_PING_URL_FILE", "sidecar.ping_url_file"),
 ];
 
 /// A key that a variable sets. `name` is the variable, with `_FILE` if it was that.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::base::environment::Environment;
+use crate::base::secret::Secret;
 use crate::config::environment::{self, CONFIG_VARIABLE, REPOSITORY};
 use crate::config::error::{ConfigError, ConfigErrors};
 use crate::config::file::{self, Document};
@@ -35,9 +36,10 @@ pub struct Flags {
 pub struct Loaded {
     pub config: Config,
     pub origins: Origins,
-    /// The file that was read, if there was one, and its text: for a child that is to have the same.
+    /// The file that was read, if there was one.
     pub file: Option<PathBuf>,
-    pub text: String,
+    /// Its text, for a child that is to have the same. There may be secrets in it.
+    pub text: Secret,
     /// To be logged once the log is set up as the configuration says.
     pub warnings: Vec<String>,
 }
@@ -69,7 +71,7 @@ fn load_with_default(
             config,
             origins: draft.origins,
             file,
-            text: draft.text,
+            text: Secret::new(draft.text),
             warnings: variables.warnings,
         }),
         false => Err(ConfigErrors(draft.errors)),

@@ -349,7 +349,11 @@ mod files {
             while let (Some(start), Some(end)) = (text.find('['), text.find(']')) {
                 text.replace_range(start..=end, "");
             }
-            text
+            // One job is like another.
+            match text.strip_prefix("jobs.").and_then(|rest| rest.split_once('.')) {
+                Some((_, rest)) => format!("jobs.*.{rest}"),
+                None => text,
+            }
         };
         let named: BTreeSet<String> = document.lines.keys().map(plain).collect();
         let missing: Vec<String> =
@@ -374,7 +378,14 @@ mod files {
         let mut found = Vec::new();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            // One job is like another, and its request like that of a hook: their keys are shown once.
+            if at == "jobs" || key == "jobs.*.http" {
+                found.push(key);
+                continue;
+            }
             found.extend(all_keys(property, &key));
+            let others = property.get("additionalProperties").unwrap_or(&Value::Null);
+            found.extend(all_keys(others, &format!("{key}.*")));
             // One hook is like another: its keys are shown once.
             if !at.ends_with("hooks") || key == "init.hooks.before" {
                 found.extend(all_keys(property.get("items").unwrap_or(&Value::Null), &key));

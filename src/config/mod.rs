@@ -16,7 +16,6 @@ pub mod origin;
 pub mod repository_url;
 pub mod retention;
 pub mod s3;
-pub mod schedule;
 pub mod schema;
 pub mod show;
 pub mod sidecar;

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::base::cancel::Cancel;
 use crate::base::process::children;
+use crate::base::secret::Secret;
 use crate::sidecar::task::{Task, TaskReport};
 
 /// An answer is a few lines; more than this is none.
@@ -30,7 +31,7 @@ pub struct Program {
     /// In front of the task's own.
     pub arguments: Vec<String>,
     /// Goes to its stdin, where the arguments say that the configuration is.
-    pub configuration: Vec<u8>,
+    pub configuration: Secret,
 }
 
 #[derive(Debug, Error)]
@@ -61,7 +62,7 @@ pub fn run(
     let configuration = program.configuration.clone();
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     // A pipe takes 64 KiB before somebody reads, so that writing must not hold up the rest.
-    thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&configuration)));
+    thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(configuration.reveal().as_bytes())));
     let (sender, answer) = mpsc::channel();
     thread::spawn(move || {
         let mut text = Vec::new();
@@ -137,7 +138,7 @@ mod tests {
         Program {
             path: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            configuration: b"answer: 42\n".to_vec(),
+            configuration: Secret::new("answer: 42\n"),
         }
     }
 

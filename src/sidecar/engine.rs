@@ -19,7 +19,7 @@ use crate::sidecar::drain::{Drain, Step};
 use crate::sidecar::lookout::{Look, Lookout};
 use crate::sidecar::means::{Means, Reload};
 use crate::sidecar::notify::Notifier;
-use crate::sidecar::opening::Opened;
+use crate::sidecar::opening::{self, Opened};
 use crate::sidecar::options::{JobOptions, Work};
 use crate::sidecar::record::{Begun, Outcome, Record, Run, Trigger};
 use crate::sidecar::runner::{self, Orders};
@@ -35,10 +35,15 @@ const BACKUP: &str = "backup";
 pub enum Event {
     Opened(Box<Opened>),
     Failed(SidecarError),
-    Ended { job: String, run: Box<Run> },
+    Ended {
+        job: String,
+        run: Box<Run>,
+    },
     Saved(Saved),
     Kept(Kept),
     Looked(Box<Look>),
+    /// A thaw that had failed was tried again.
+    Thawed,
     Reloaded(Box<Result<Means, String>>),
     Signal(Signal),
 }
@@ -84,6 +89,7 @@ pub struct Engine {
     opened: Option<Opened>,
     saver: Saver,
     drain: Option<Drain>,
+    thawing: bool,
     token: watch::Sender<Option<Secret>>,
     events: mpsc::UnboundedSender<Event>,
     status: watch::Sender<Arc<Status>>,
@@ -124,6 +130,7 @@ impl Engine {
             opened: None,
             saver,
             drain: None,
+            thawing: false,
             token,
             events,
             status,
@@ -146,7 +153,7 @@ impl Engine {
             self.show();
             let patience = match self.drain_step() {
                 Some(Step::GiveUp) => return Ok(self.given_up()),
-                Some(_) if self.desk.is_idle() => return Ok(End::InOrder),
+                Some(_) if self.desk.is_idle() && !self.thawing => return Ok(End::InOrder),
                 Some(Step::Wait(left)) => left,
                 // Those who were told to stop report back, or the budget ends.
                 Some(Step::Cancel) => continue,
@@ -179,8 +186,27 @@ impl Engine {
             self.take_due();
             self.keep_watch();
         }
-        while let Some(waiting) = self.desk.begin_next() {
+        while !self.thawing
+            && let Some(waiting) = self.desk.begin_next()
+        {
             self.begin(&waiting.job, waiting.trigger);
+        }
+    }
+
+    /// What is frozen while nothing runs was left so by a thaw that failed. No job begins meanwhile: its own freeze
+    /// must not be undone.
+    fn thaw(&mut self) {
+        if self.thawing || !self.desk.is_idle() {
+            return;
+        }
+        let (scope, events) = (self.means.scope.clone(), self.events.clone());
+        let thread = thread::Builder::new().name("thaw".to_owned()).spawn(move || {
+            opening::thaw_left_behind(&scope);
+            drop(events.send(Event::Thawed));
+        });
+        match thread {
+            Ok(_) => self.thawing = true,
+            Err(error) => tracing::error!(%error, "no thread to thaw what is frozen"),
         }
     }
 
@@ -325,7 +351,17 @@ impl Engine {
                 let now = self.now();
                 self.tenure.back(kept, now);
             }
-            Event::Looked(look) => self.lookout.back(*look),
+            Event::Looked(look) => {
+                let frozen = !look.frozen.is_empty();
+                self.lookout.back(*look);
+                if frozen {
+                    self.thaw();
+                }
+            }
+            Event::Thawed => {
+                self.thawing = false;
+                self.lookout.hurry();
+            }
             Event::Reloaded(reloaded) => self.reloaded(*reloaded),
             Event::Signal(Signal::End) => self.begin_drain(),
             Event::Signal(Signal::Reload) => self.begin_reload(),

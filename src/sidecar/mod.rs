@@ -14,6 +14,7 @@ pub mod notify;
 pub mod once;
 pub mod opening;
 pub mod options;
+pub mod outlook;
 pub mod record;
 mod run;
 pub mod runner;

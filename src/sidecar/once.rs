@@ -1,7 +1,6 @@
 //! One run of a job without a sidecar: the same hooks, locks and records.
 
 use crate::base::cancel::Cancel;
-use crate::hook;
 use crate::ops::OpsError;
 use crate::sidecar::means::Means;
 use crate::sidecar::opening;
@@ -15,11 +14,7 @@ pub fn run_once(means: &Means, job: &JobOptions, cancel: &Cancel) -> Result<Run,
     let scope = &means.scope;
     scope.volume.prepare()?;
     // Nobody else will: there is no sidecar.
-    for thawed in hook::thaw_left_behind(scope.state_dir(), scope.clock.as_ref()) {
-        if let Err(error) = thawed {
-            tracing::error!(%error, "the thaw failed");
-        }
-    }
+    opening::thaw_left_behind(scope);
     let states = States::below(scope.state_dir());
     let mut record = opening::load(scope, &states, &job.name)?;
     let begun = Begun { trigger: Trigger::Request, started: scope.clock.now() };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::cancel::Cancel;
+use crate::hook;
 use crate::ops::{OpsError, Scope};
 use crate::sidecar::record::{Begun, Outcome, Record, Run};
 use crate::sidecar::state::States;
@@ -33,6 +34,16 @@ pub fn wait_for_volume(scope: &Scope, cancel: &Cancel) -> Result<Option<LockGuar
         }
     }
     Ok(None)
+}
+
+/// Only while no job runs: what is frozen then was left so.
+pub fn thaw_left_behind(scope: &Scope) {
+    for thawed in hook::thaw_left_behind(scope.state_dir(), scope.clock.as_ref()) {
+        match thawed {
+            Ok(left) => tracing::warn!(job = left.job, "thawed what had been left frozen"),
+            Err(error) => tracing::error!(%error, "the thaw failed; it is tried again"),
+        }
+    }
 }
 
 /// After the lock is held and what was frozen is thawed.

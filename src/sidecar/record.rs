@@ -62,6 +62,8 @@ pub enum Trigger {
     Request,
     /// The sidecar ends.
     Shutdown,
+    /// The app is about to start: for init.
+    Start,
 }
 
 /// A run that has ended.

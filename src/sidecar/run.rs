@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use crate::base::cancel::Cancel;
 use crate::base::process::reap;
 use crate::base::secret::Secret;
-use crate::hook;
 use crate::ops::Scope;
 use crate::sidecar::SidecarError;
 use crate::sidecar::control::Control;
@@ -100,12 +99,7 @@ fn open(
     let opened = opening::wait_for_volume(scope, stopping).and_then(|lock| {
         let Some(lock) = lock else { return Ok(None) };
         // Before anything else: the app may have been standing still since then.
-        for thawed in hook::thaw_left_behind(scope.state_dir(), scope.clock.as_ref()) {
-            match thawed {
-                Ok(left) => tracing::warn!(job = left.job, "thawed what a killed sidecar left frozen"),
-                Err(error) => tracing::error!(%error, "the thaw failed; it is tried again"),
-            }
-        }
+        opening::thaw_left_behind(scope);
         opening::open(scope, states, jobs, lock).map(Some)
     });
     let event = match opened {

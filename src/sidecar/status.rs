@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::base::timestamp::{self, Timestamp};
+use crate::sidecar::options::JobOptions;
 use crate::sidecar::record::{Begun, Record};
 
 #[derive(Clone, Debug, Serialize)]
@@ -110,6 +111,24 @@ impl Stage {
             Self::StandingBy => "standing_by",
             Self::Working => "working",
             Self::Draining => "draining",
+        }
+    }
+}
+
+impl JobStatus {
+    /// As far as it follows from these: nothing waits and nothing is amiss.
+    pub fn new(job: &JobOptions, record: Record, next: Option<Timestamp>) -> Self {
+        Self {
+            name: job.name.clone(),
+            kind: job.work.name(),
+            schedule: job.schedule.as_ref().map(ToString::to_string),
+            time_zone: job.schedule.as_ref().map(|schedule| schedule.zone().to_string()),
+            next,
+            running: record.running.clone(),
+            queued: false,
+            max_age_seconds: None,
+            record,
+            unsaved: None,
         }
     }
 }

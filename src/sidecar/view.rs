@@ -59,17 +59,12 @@ pub fn nothing(means: &Means, now: Timestamp) -> Status {
 }
 
 fn job_status(engine: &Engine, job: &JobOptions, slot: &Slot, now: Timestamp) -> JobStatus {
+    let next = engine.timetable.next(&job.name, now).map(|next| next.at);
     JobStatus {
-        name: job.name.clone(),
-        kind: job.work.name(),
-        schedule: job.schedule.as_ref().map(ToString::to_string),
-        time_zone: job.schedule.as_ref().map(|schedule| schedule.zone().to_string()),
-        next: engine.timetable.next(&job.name, now).map(|next| next.at),
-        running: slot.record.running.clone(),
         queued: engine.desk.is_waiting(&job.name),
         max_age_seconds: max_age(engine, job, slot),
-        record: slot.record.clone(),
         unsaved: slot.unsaved.clone(),
+        ..JobStatus::new(job, slot.record.clone(), next)
     }
 }
 
