@@ -1,5 +1,11 @@
 //! What is shipped for monitoring, against what a sidecar really shows: every metric that an alert or the dashboard
 //! names exists, and Prometheus' own tool accepts rules and metrics.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
 
 mod support;
 

@@ -177,7 +177,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         std::fs::write(&file, "hunter2\n").unwrap();
-        assert_eq!(SecretText::File(file.clone()).read().unwrap().reveal(), "hunter2");
+        assert_eq!(SecretText::File(file).read().unwrap().reveal(), "hunter2");
         let missing = SecretText::File(dir.path().join("none")).read().unwrap_err();
         assert!(missing.to_string().contains("none"));
         assert!(!format!("{:?}", target(TargetKind::Slack(Slack { url: url() }), &[])).contains("secret"));
