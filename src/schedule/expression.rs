@@ -205,9 +205,11 @@ fn times_of_day(text: &str) -> Result<Rhythm, ScheduleError> {
 fn cron(text: &str, expression: &str) -> Result<Rhythm, ScheduleError> {
     let checked = fields::check(expression)?;
     let cron = compile(text, &checked.pattern)?;
-    // Any date would do; `croner` looks at all years that follow.
+    // 28 years in a row have every kind of year: each weekday to begin with, with and without a 29 February. Without an
+    // end, `croner` would look at three thousand.
+    let probe = compile(text, &format!("{} 2000-2030", checked.pattern))?;
     let start = NaiveDate::from_ymd_opt(2000, 1, 1).and_then(|date| date.and_hms_opt(0, 0, 0));
-    if start.is_none_or(|start| cron.find_next_occurrence(&start, true).is_err()) {
+    if start.is_none_or(|start| probe.find_next_occurrence(&start, true).is_err()) {
         return Err(ScheduleError::Never { text: text.to_owned(), day: checked.day, month: checked.month });
     }
     Ok(match checked.repeats {
@@ -216,8 +218,9 @@ fn cron(text: &str, expression: &str) -> Result<Rhythm, ScheduleError> {
     })
 }
 
+/// `pattern` has six fields, or seven with the year.
 fn compile(text: &str, pattern: &str) -> Result<Cron, ScheduleError> {
-    let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
+    let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Optional).build();
     parser.parse(pattern).map_err(|error| ScheduleError::Field {
         text: text.to_owned(),
         field: "expression",

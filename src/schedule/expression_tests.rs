@@ -131,6 +131,7 @@ fn what_makes_no_sense_is_refused_with_a_way_out() {
         assert!(message.contains(expected), "{message}");
     }
     assert!(Schedule::parse("0 0 29 2 *", Zone::UTC).is_ok());
+    assert!(Schedule::parse("0 0 * 2 MON#5", Zone::UTC).is_ok());
     assert!(Schedule::parse("0 0 30 2 MON", Zone::UTC).is_ok());
 }
 
