@@ -25,7 +25,9 @@
 mod fencing_support;
 mod pruning_support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -97,6 +99,113 @@ fn nor_when_anybody_dies_at_any_request() {
 fn nor_where_conditions_are_ignored() {
     let tally = run(Trouble::Careless, SCHEDULES / 2);
     assert!(tally.died > 500 && tally.deleted > 200, "{tally:?}");
+}
+
+/// In a single instant: a prune that was cut off is about to delete what its successor has notes of.
+#[test]
+fn what_is_about_to_be_deleted_is_not_rested_on() {
+    let (world, [former, successor]) = two();
+    back_up(&world, &former, None);
+    let epoch = successor.repository.take_over(&successor.writer).unwrap();
+    world.change(&successor, &mut Random(5));
+    successor.store.inject(Rule::new(Operation::PutIfAbsent, "snapshots/*", Fault::Fail(Failure::Io)));
+    world.backup(&successor, Some(epoch)).unwrap_err();
+    successor.store.heal();
+    world.pass(GRACE);
+    former.repository.take_over(&former.writer).unwrap();
+    assert_eq!(world.prune(&former, 1, GRACE).unwrap().condemned.packs, 1);
+    world.pass(GRACE);
+    let (other, its_world) = (Arc::clone(&successor), world.clone());
+    at_once(&former, Operation::Delete, "packs/", move || {
+        let epoch = other.repository.take_over(&other.writer).unwrap();
+        its_world.backup(&other, Some(epoch)).unwrap();
+    });
+    assert!(world.prune(&former, 1, GRACE).is_err(), "it was cut off");
+    assert_eq!(all_restore(&world, &successor), 2);
+}
+
+/// In a single instant: the same manifest is made again while the old one is about to be deleted.
+#[test]
+fn a_segment_that_is_about_to_be_deleted_comes_back_under_another_name() {
+    let (world, [former, successor]) = two();
+    let set_mode = |pod: &Pod, mode| {
+        std::fs::set_permissions(pod.data().join("a"), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    world.change(&former, &mut Random(1));
+    set_mode(&former, 0o600);
+    world.backup(&former, None).unwrap();
+    set_mode(&former, 0o640);
+    world.backup(&former, None).unwrap();
+    world.pass(GRACE);
+    let report = world.prune(&former, 1, GRACE).unwrap();
+    assert_eq!((report.condemned.packs, report.condemned.segments), (0, 1), "the content is that of both");
+    world.pass(GRACE);
+    let (other, its_world) = (Arc::clone(&successor), world.clone());
+    at_once(&former, Operation::Delete, "segments/", move || {
+        let epoch = other.repository.take_over(&other.writer).unwrap();
+        other.restore(&its_world.last_reported().unwrap()).unwrap();
+        set_mode(&other, 0o600);
+        its_world.backup(&other, Some(epoch)).unwrap();
+    });
+    assert!(world.prune(&former, 1, GRACE).is_err(), "it was cut off");
+    assert_eq!(all_restore(&world, &successor), 2);
+}
+
+/// In a single instant: the newest snapshot is there, and its writer is about to withdraw it.
+#[test]
+fn nothing_is_forgotten_for_the_sake_of_what_is_withdrawn() {
+    let (world, [former, successor]) = two();
+    back_up(&world, &former, None);
+    back_up(&world, &former, None);
+    let last = world.last_reported().unwrap();
+    world.pass(GRACE);
+    let stored = Arc::new(AtomicBool::new(false));
+    let (other, its_world, done) = (Arc::clone(&successor), world.clone(), AtomicBool::new(false));
+    former.store.before_each(move |operation, key| match operation {
+        Operation::PutIfAbsent if key.starts_with("snapshots/") => stored.store(true, Ordering::SeqCst),
+        // The second look of the commit.
+        Operation::List if stored.load(Ordering::SeqCst) && !done.swap(true, Ordering::SeqCst) => {
+            other.repository.take_over(&other.writer).unwrap();
+            assert_eq!(its_world.prune(&other, 1, GRACE).unwrap().forgotten.len(), 1);
+        }
+        _ => {}
+    });
+    world.change(&former, &mut Random(9));
+    let error = world.backup(&former, Some(1)).unwrap_err();
+    assert!(matches!(error, RepositoryError::Fenced { .. }), "{error:?}");
+    assert_eq!(successor.repository.names().unwrap(), [last]);
+    assert_eq!(all_restore(&world, &successor), 1);
+}
+
+fn two() -> (World, [Arc<Pod>; 2]) {
+    let world = World::new();
+    let server: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new(world.clock.clone()));
+    let pods = ["former", "successor"].map(|name| Arc::new(world.pod(name, &server)));
+    pods[0].repository.create(IDENTITY).unwrap();
+    (world, pods)
+}
+
+fn back_up(world: &World, pod: &Pod, epoch: Option<u64>) {
+    world.change(pod, &mut Random(world.now().seconds as u64));
+    world.backup(pod, epoch).unwrap();
+    world.pass(HOUR);
+}
+
+/// Does `what` directly before the first such request of the pod.
+fn at_once(pod: &Pod, wanted: Operation, below: &'static str, what: impl Fn() + Send + Sync + 'static) {
+    let done = AtomicBool::new(false);
+    pod.store.before_each(move |operation, key| {
+        if operation == wanted && key.starts_with(below) && !done.swap(true, Ordering::SeqCst) {
+            what();
+        }
+    });
+}
+
+/// How many snapshots there are, all of them whole.
+fn all_restore(world: &World, pod: &Pod) -> usize {
+    let names = pod.repository.names().unwrap();
+    names.iter().for_each(|id| world.restore(pod, id).unwrap_or_else(|error| panic!("{id}: {error}")));
+    names.len()
 }
 
 fn run(trouble: Trouble, schedules: u64) -> Tally {
