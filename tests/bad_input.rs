@@ -154,6 +154,12 @@ fn assert_no_data(lab: &Lab) {
     assert!(found.is_empty(), "half a restore went live: {found:?}");
 }
 
+/// What `zstd -dc` makes of it; `None` if it refuses.
+fn decoded(file: &Path) -> Option<Vec<u8>> {
+    let output = Command::new("zstd").arg("-dcq").arg(file).output().unwrap();
+    output.status.success().then_some(output.stdout)
+}
+
 #[test]
 fn any_flipped_bit_is_noticed_or_harmless() {
     let lab = Lab::filled(Layout::Subdirectory, few_entries);
@@ -170,7 +176,18 @@ fn any_flipped_bit_is_noticed_or_harmless() {
                     _ => panic!("{}, bit at {at}‰: {outcome}", file.display()),
                 }
                 let check = lab.run(&["check", "--verify"]);
-                assert!(check.code == DAMAGED, "{}, bit at {at}‰: unnoticed by {check}", file.display());
+                // A bit that says how much memory a decoder should have ready changes nothing of what is stored, and
+                // then the plain tool reads the same.
+                let harmless = kind == "segments" && check.code == 0 && {
+                    let damaged = decoded(&file);
+                    replace(&file, &whole);
+                    outcome.code == 0 && damaged.is_some() && damaged == decoded(&file)
+                };
+                assert!(
+                    check.code == DAMAGED || harmless,
+                    "{}, bit at {at}‰: unnoticed by {check}",
+                    file.display()
+                );
                 replace(&file, &whole);
             }
         }
