@@ -39,7 +39,7 @@ use volkeep::snapshot::summary::Wanted;
 use volkeep::store::faulty::{Failure, Fault, Operation, Rule};
 use volkeep::store::{MemoryStore, ObjectStore};
 
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 240;
 const GRACE: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -27,9 +27,6 @@ pub struct Order {
 pub enum OrderError {
     #[error("there is no job `{job}`; there are: {}", known.join(", "))]
     Unknown { job: String, known: Vec<String> },
-    /// One is running and one is waiting already.
-    #[error("`{0}` is running already and will run once more")]
-    Busy(String),
     #[error("the sidecar is ending")]
     Ending,
     #[error("this sidecar stands by: another one works on the volume")]
@@ -56,7 +53,7 @@ impl Control {
         let _ = self.run("").await;
     }
 
-    /// Has the job run as soon as possible. The receiver tells how the run ended.
+    /// Has the job run as soon as possible; who asks while a run waits already is told of that one. The receiver tells how the run ended.
     pub async fn run(&self, job: &str) -> Result<oneshot::Receiver<Run>, OrderError> {
         let (reply, answer) = oneshot::channel();
         let order = Order { job: job.to_owned(), reply };

@@ -78,7 +78,6 @@ pub(super) async fn run(
         Err(error) => {
             let status = match &error {
                 OrderError::Unknown { .. } => StatusCode::NOT_FOUND,
-                OrderError::Busy(_) => StatusCode::CONFLICT,
                 OrderError::Ending | OrderError::StandingBy => StatusCode::SERVICE_UNAVAILABLE,
             };
             return answer(status, TEXT, format!("{error}\n"));

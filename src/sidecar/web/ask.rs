@@ -32,9 +32,6 @@ pub enum AskError {
     Broken(String),
     #[error("{0}")]
     Unknown(String),
-    /// It runs, and will run again: that is as good as having asked.
-    #[error("{0}")]
-    Busy(String),
     /// It is ending, or stands by for another one.
     #[error("{0}")]
     Unavailable(String),
@@ -85,7 +82,6 @@ fn understand(status: StatusCode, body: &[u8]) -> Result<Run, AskError> {
     match status {
         StatusCode::OK => serde_json::from_slice(body).map_err(|error| AskError::Broken(error.to_string())),
         StatusCode::NOT_FOUND => Err(AskError::Unknown(said())),
-        StatusCode::CONFLICT => Err(AskError::Busy(said())),
         StatusCode::SERVICE_UNAVAILABLE => Err(AskError::Unavailable(said())),
         other => Err(AskError::Broken(format!("{other}: {}", said()))),
     }

@@ -24,7 +24,7 @@ use crate::sidecar::status::Status;
 
 const TOKEN: &str = "open sesame";
 
-/// A loop that knows `backup`, which runs at once, and `busy`.
+/// A loop that knows `backup`, which runs at once, and `lost`, whose end nobody tells.
 fn control(status: Status) -> Control {
     let (orders, mut ordered) = mpsc::channel::<Order>(4);
     tokio::spawn(async move {
@@ -36,9 +36,8 @@ fn control(status: Status) -> Control {
                     Ok(end)
                 }
                 "lost" => Ok(end),
-                "busy" => Err(OrderError::Busy(job)),
                 "ending" => Err(OrderError::Ending),
-                _ => Err(OrderError::Unknown { job, known: vec!["backup".to_owned(), "busy".to_owned()] }),
+                _ => Err(OrderError::Unknown { job, known: vec!["backup".to_owned(), "lost".to_owned()] }),
             });
         }
     });
@@ -146,12 +145,10 @@ async fn what_comes_of_an_order_is_told() {
     let run: Run = serde_json::from_str(&body).unwrap();
     assert_eq!((status, run.outcome), (StatusCode::OK, Outcome::Done));
     let (status, body) = post_run(Access::Open, "/jobs/bakup/run", None).await;
-    assert!(status == StatusCode::NOT_FOUND && body.contains("there are: backup, busy"), "{body}");
-    for (job, expected) in [
-        ("busy", StatusCode::CONFLICT),
-        ("ending", StatusCode::SERVICE_UNAVAILABLE),
-        ("lost", StatusCode::SERVICE_UNAVAILABLE),
-    ] {
+    assert!(status == StatusCode::NOT_FOUND && body.contains("there are: backup, lost"), "{body}");
+    for (job, expected) in
+        [("ending", StatusCode::SERVICE_UNAVAILABLE), ("lost", StatusCode::SERVICE_UNAVAILABLE)]
+    {
         let (status, _) = post_run(Access::Open, &format!("/jobs/{job}/run?wait=true"), None).await;
         assert_eq!(status, expected, "{job}");
     }
@@ -169,7 +166,6 @@ async fn a_command_asks_through_the_socket_until_the_server_ends() {
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve_unix(listener, shown(sample::status(), Access::Open), stopped));
     assert_eq!(asked("backup").await.unwrap().unwrap(), sample::run(Outcome::Done));
-    assert!(matches!(asked("busy").await.unwrap(), Err(AskError::Busy(_))));
     assert!(matches!(asked("ending").await.unwrap(), Err(AskError::Unavailable(_))));
     let unknown = asked("a/b c").await.unwrap().unwrap_err();
     assert!(unknown.to_string().starts_with("there is no job `a/b c`; there are:"), "{unknown}");
