@@ -13,6 +13,8 @@ use crate::repository::{Epoch, Finding, RepositoryError};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::retention::{Candidate, Reason};
 
+/// A snapshot whose time is further ahead of when it was stored was made by a clock that was wrong.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(86_400);
 /// Who has not withdrawn a snapshot after this long is not going to, however short the grace time is.
 const SETTLED: Duration = Duration::from_secs(3600);
 
@@ -103,7 +105,7 @@ impl<'a> Roots<'a> {
     pub fn candidates(&self, terms: &Terms) -> Vec<Candidate> {
         let readable = self.roots.values().map(|root| Candidate {
             id: root.id.clone(),
-            time: root.time,
+            time: root.judged_time(),
             held: (!root.is_settled(terms)).then_some(Reason::Unsettled),
         });
         let unreadable = self.unreadable.keys().map(|id| Candidate {
@@ -179,6 +181,15 @@ impl<'a> Roots<'a> {
 }
 
 impl Root {
+    /// One backup by a clock that is years ahead, and all that follow it so as to be newer, would make everything
+    /// before them look old enough to be forgotten.
+    fn judged_time(&self) -> Timestamp {
+        match self.time > self.modified.plus(CLOCKS_DIFFER) {
+            true => self.modified,
+            false => self.time,
+        }
+    }
+
     fn is_settled(&self, terms: &Terms) -> bool {
         self.own || terms.now.since(self.modified) >= terms.grace.max(SETTLED)
     }

@@ -94,7 +94,10 @@ impl Sweep<'_> {
         for id in &tombstone.segments {
             one(false, self.live.segments.contains(id), self.survey.segments.get(id), keys::segment(id)?);
         }
-        let Some(held) = self.held.filter(|_| due) else { return Ok(()) };
+        let Some(held) = self.held else { return Ok(()) };
+        if !due {
+            return self.pardon(tombstone, held);
+        }
         for some in gone.chunks(DELETED_AT_ONCE) {
             if self.request.cancel.is_cancelled() {
                 return Err(RepositoryError::Cancelled);
@@ -104,6 +107,23 @@ impl Sweep<'_> {
         }
         // Only now, when all it names is gone or pardoned: a run that is killed before finds it again.
         lease::recheck(self.objects, held)?;
+        Ok(self.objects.store.delete(&tombstone.key)?)
+    }
+
+    /// Where something is referred to again, the tombstone makes way for one without that: the time would run on, and
+    /// whoever restores a snapshot that is forgotten later would not have all of the grace time.
+    fn pardon(&self, tombstone: &Tombstone, held: &Held) -> Result<(), RepositoryError> {
+        let (packs, segments) = (&tombstone.packs, &tombstone.segments);
+        let dead_packs: Vec<PackId> =
+            packs.iter().filter(|id| !self.live.packs.contains(id)).copied().collect();
+        let dead_segments: Vec<Hash> =
+            segments.iter().filter(|id| !self.live.segments.contains(id)).copied().collect();
+        if (dead_packs.len(), dead_segments.len()) == (packs.len(), segments.len()) {
+            return Ok(());
+        }
+        lease::recheck(self.objects, held)?;
+        // First the new one: what is dead has to be known as condemned without a gap.
+        tombstone::write(self.objects, held.epoch, self.now, &dead_packs, &dead_segments)?;
         Ok(self.objects.store.delete(&tombstone.key)?)
     }
 

@@ -10,6 +10,7 @@ use crate::base::clock::{Clock, ManualClock};
 use crate::base::hash::Hash;
 use crate::base::progress::Progress;
 use crate::repository::packed::codec::Codec;
+use crate::repository::packed::frame::PackId;
 use crate::repository::packed::{PackedOptions, keys};
 use crate::repository::{BackupRequest, CheckRequest, Repository, Workers, Writer};
 use crate::snapshot::SnapshotId;
@@ -54,9 +55,13 @@ impl Lab {
     }
 
     fn try_backup(&self, content: &str) -> Result<SnapshotId, RepositoryError> {
+        self.backup_by(self.clock.clone(), content)
+    }
+
+    /// By the clock of the volume, which may be wrong.
+    fn backup_by(&self, clock: Arc<dyn Clock>, content: &str) -> Result<SnapshotId, RepositoryError> {
         let data = self.directory.path().join("data");
         fs::write(data.join("file"), content).unwrap();
-        let clock: Arc<dyn Clock> = self.clock.clone();
         let report = self.repository.backup(&BackupRequest {
             root: &data,
             walk: WalkOptions::default(),
@@ -336,4 +341,55 @@ fn segments_of_another_epoch_have_other_names() {
     lab.backup("content 0");
     let after = lab.keys(keys::SEGMENTS);
     assert!(after.len() == 1 && after != before, "{after:?}");
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_once_costs_no_history() {
+    let (lab, ids) = Lab::with_snapshots(3);
+    let ahead = Arc::new(ManualClock::at(Timestamp::new(4_000_000_000, 0)));
+    let wrong = lab.backup_by(ahead, "by a wrong clock").unwrap();
+    let right = lab.backup("by the right one again");
+    lab.clock.advance(DAY);
+    let rules = Rules { within: Some(30 * DAY), ..Rules::default() };
+    let request = PruneRequest {
+        policy: &Policy { rules, ..Policy::default() },
+        grace: DAY,
+        writer: &lab.writer,
+        dry_run: false,
+        workers: &workers(),
+        progress: &Progress::default(),
+        cancel: &Cancel::new(),
+    };
+    let report = lab.repository.prune(&request).unwrap();
+    assert_eq!(report.forgotten, []);
+    assert_eq!(lab.names(), [ids, vec![wrong, right]].concat());
+}
+
+#[test]
+fn a_tombstone_of_something_in_use_does_not_wait_for_its_being_forgotten() {
+    let (mut lab, ids) = Lab::with_snapshots(2);
+    lab.last = 2;
+    // As by a prune that did not see the writers of these yet, and of one that nobody refers to.
+    let used: Vec<_> = lab.keys(keys::PACKS).iter().filter_map(|key| PackId::parse(key.name())).collect();
+    let unused = PackId::random().unwrap();
+    let (_, objects) = lab.repository.open().unwrap();
+    objects.store.put(&keys::pack(unused).unwrap(), &bytes::Bytes::from_static(b"left")).unwrap();
+    let named: Vec<_> = used.iter().copied().chain([unused]).collect();
+    tombstone::write(&objects, 1, lab.clock.now(), &named, &[]).unwrap();
+    lab.clock.advance(DAY / 2);
+    assert_eq!(lab.prune().pardoned.packs, 2);
+    let (left, _) = tombstone::read_all(&objects).unwrap();
+    assert_eq!(left.iter().flat_map(|one| one.packs.clone()).collect::<Vec<_>>(), [unused]);
+
+    lab.last = 1;
+    assert_eq!(lab.prune().forgotten, ids[..1]);
+    // A restore of it began just before.
+    lab.clock.advance(DAY / 2);
+    assert_eq!(lab.prune().deleted.packs, 0);
+    lab.clock.advance(DAY);
+    lab.prune();
+    lab.clock.advance(DAY);
+    lab.prune();
+    assert_eq!(lab.counts()[0], 1);
+    lab.assert_whole();
 }
