@@ -10,7 +10,7 @@ use super::*;
 use crate::base::cancel::Cancel;
 use crate::base::clock::SystemClock;
 use crate::base::progress::Progress;
-use crate::repository::Workers;
+use crate::repository::{Guard, Workers};
 use crate::store::faulty::{Failure, Fault, Operation, Rule};
 use crate::store::{FaultyStore, MemoryStore, StoreError};
 use crate::tree::{Excludes, WalkOptions};
@@ -69,6 +69,15 @@ impl Lab {
     }
 
     fn backup(&self, memory: usize, connections: usize) -> Result<BackupReport, RepositoryError> {
+        self.guarded(memory, connections, &|_, _| Ok(()))
+    }
+
+    fn guarded(
+        &self,
+        memory: usize,
+        connections: usize,
+        guard: Guard<'_>,
+    ) -> Result<BackupReport, RepositoryError> {
         self.repository.backup(&BackupRequest {
             root: &self.path("data"),
             walk: WalkOptions::default(),
@@ -79,7 +88,7 @@ impl Lab {
             workers: &workers(memory, connections),
             fixed_chunks: &Excludes::new(&["*.db"]).unwrap(),
             read_retries: 2,
-            guard: &|_, _| Ok(()),
+            guard,
             dry_run: false,
             clock: &self.clock,
             progress: &Progress::default(),
@@ -254,4 +263,16 @@ fn verifying_has_all_connections_busy() {
     let report = lab.repository.check(&request).unwrap();
     assert!(report.findings.is_empty());
     assert_eq!((report.packs, report.verified_bytes), (4, 16 * MIB as u64));
+}
+
+#[test]
+fn a_backup_that_was_told_to_stop_commits_nothing() {
+    let lab = Lab::with_data();
+    // Everything was read and stored by then.
+    let stopped = lab.guarded(32, 2, &|_, _| {
+        lab.cancel.cancel();
+        Ok(())
+    });
+    assert!(matches!(stopped, Err(RepositoryError::Cancelled)), "{stopped:?}");
+    assert!(lab.repository.names().unwrap().is_empty());
 }

@@ -151,6 +151,10 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     };
     (request.guard)(&made.totals, parent_summary.as_ref()).map_err(RepositoryError::Refused)?;
     let Some(held) = held else { return Ok(report) };
+    // Told to stop when everything was read: what was read last may be of a time when the app was held no longer.
+    if request.cancel.is_cancelled() {
+        return Err(RepositoryError::Cancelled);
+    }
     // Everything the snapshot refers to is durable by now. A writer that was cut off stops here.
     lease::recheck(&objects, &held)?;
     // Listed once more: whatever came meanwhile, by whomever, the new one is to be the newest.
