@@ -124,6 +124,9 @@ pub(super) fn run(
         Some(kept) => kept.iter().rev().try_for_each(|entry| cursor.finish_directory(entry))?,
         None => finish_directories(&objects, &cache, &document.segments, request, &mut cursor)?,
     }
+    // By the handle that hears of every error since before the first byte, whoever else on the machine was told of
+    // one meanwhile. Whoever syncs after this finds little left to do.
+    writer.sync_file_system()?;
     report.fetched_bytes = shared.fetched_bytes.load(Ordering::Relaxed);
     report.problems = writer.problems().lines();
     report.problem_count = writer.problems().total();
