@@ -6,7 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::means::means;
 use crate::cli::render::json;
-use crate::sidecar::once::run_once;
+use crate::sidecar::once::{self, run_once};
 use crate::sidecar::record::{Outcome, Run};
 use crate::sidecar::web::ask::{AskError, ask_to_run};
 
@@ -32,7 +32,9 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
     let run = match ask_to_run(means.scope.state_dir(), &arguments.job) {
         Ok(run) => run,
         Err(AskError::NotListening) => {
-            if let Some(holder) = means.scope.volume.sidecar_running().map_err(crate::ops::OpsError::from)? {
+            let holder = means.scope.volume.sidecar_running().map_err(crate::ops::OpsError::from)?;
+            // Another run like this one is waited for.
+            if let Some(holder) = holder.filter(|holder| holder.mode != once::MODE) {
                 let message = format!("the sidecar in {} does not listen on the volume", holder.pod);
                 return Err(Failure::new(Exit::InUse, message)
                     .hint("ask it over http: `POST /jobs/<name>/run` with `sidecar.token`"));

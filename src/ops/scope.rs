@@ -84,9 +84,9 @@ impl Scope {
         Ok(self.volume.hold_backup_lock(&self.holder("backup"), self.clock.as_ref())?)
     }
 
-    /// For the life of a sidecar.
-    pub fn sidecar_lock(&self) -> Result<LockGuard, OpsError> {
-        Ok(self.volume.hold_sidecar_lock(&self.holder("sidecar"), self.clock.as_ref())?)
+    /// For the life of whoever runs jobs: a sidecar, or one run without it.
+    pub fn sidecar_lock(&self, mode: &str) -> Result<LockGuard, OpsError> {
+        Ok(self.volume.hold_sidecar_lock(&self.holder(mode), self.clock.as_ref())?)
     }
 
     fn holder(&self, mode: &str) -> Holder {

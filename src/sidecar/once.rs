@@ -9,10 +9,17 @@ use crate::sidecar::record::{Begun, Record, Run, Trigger};
 use crate::sidecar::runner::{self, Orders};
 use crate::sidecar::state::States;
 
-/// Blocks until the run has ended; `cancel` ends it in order.
+/// How the lock names who holds it.
+pub const MODE: &str = "run";
+
+/// Blocks until the run has ended; `cancel` ends it in order. Another run like this one is waited for, as long as
+/// the volume's locks are.
 pub fn run_once(means: &Means, job: &JobOptions, cancel: &Cancel) -> Result<Run, OpsError> {
     let scope = &means.scope;
     scope.volume.prepare()?;
+    // As if a sidecar ran: another run, or a sidecar that starts meanwhile, would take what this one freezes for left
+    // behind, and thaw it under the backup.
+    let _alone = scope.sidecar_lock(MODE)?;
     // Nobody else will: there is no sidecar.
     opening::thaw_left_behind(scope);
     let states = States::below(scope.state_dir());

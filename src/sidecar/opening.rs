@@ -25,7 +25,7 @@ pub struct Opened {
 pub fn wait_for_volume(scope: &Scope, cancel: &Cancel) -> Result<Option<LockGuard>, OpsError> {
     scope.volume.prepare()?;
     while !cancel.is_cancelled() {
-        match scope.sidecar_lock() {
+        match scope.sidecar_lock("sidecar") {
             Ok(lock) => return Ok(Some(lock)),
             Err(OpsError::Volume(error @ VolumeError::Locked { .. })) => {
                 tracing::info!(%error, "standing by: another sidecar works on the volume");
