@@ -21,9 +21,9 @@ use crate::sidecar::means::{Means, Reload};
 use crate::sidecar::notify::Notifier;
 use crate::sidecar::opening::{self, Opened};
 use crate::sidecar::options::{JobOptions, Work};
-use crate::sidecar::record::{Begun, Outcome, Record, Run, Trigger};
+use crate::sidecar::record::{Begun, Record, Run, Trigger};
 use crate::sidecar::runner::{self, Orders};
-use crate::sidecar::saver::{Saved, Saver};
+use crate::sidecar::saver::{Again, Saved, Saver};
 use crate::sidecar::status::{Stage, Status};
 use crate::sidecar::tenure::{Kept, Tenure};
 use crate::sidecar::{SidecarError, view};
@@ -88,6 +88,7 @@ pub struct Engine {
     pub(super) notifier: Notifier,
     opened: Option<Opened>,
     saver: Saver,
+    again: Again,
     drain: Option<Drain>,
     thawing: bool,
     token: watch::Sender<Option<Secret>>,
@@ -129,6 +130,7 @@ impl Engine {
             notifier,
             opened: None,
             saver,
+            again: Again::default(),
             drain: None,
             thawing: false,
             token,
@@ -153,7 +155,7 @@ impl Engine {
             self.show();
             let patience = match self.drain_step() {
                 Some(Step::GiveUp) => return Ok(self.given_up()),
-                Some(_) if self.desk.is_idle() && !self.thawing => return Ok(End::InOrder),
+                Some(_) if self.is_idle() => return Ok(End::InOrder),
                 Some(Step::Wait(left)) => left,
                 // Those who were told to stop report back, or the budget ends.
                 Some(Step::Cancel) => continue,
@@ -176,6 +178,11 @@ impl Engine {
         }
     }
 
+    /// Nothing of this sidecar works on the volume.
+    fn is_idle(&self) -> bool {
+        self.desk.is_idle() && !self.thawing && !self.tenure.is_under_way()
+    }
+
     fn now(&self) -> Timestamp {
         self.means.scope.clock.now()
     }
@@ -186,6 +193,10 @@ impl Engine {
             self.take_due();
             self.keep_watch();
         }
+        self.begin_all();
+    }
+
+    fn begin_all(&mut self) {
         while !self.thawing
             && let Some(waiting) = self.desk.begin_next()
         {
@@ -246,8 +257,12 @@ impl Engine {
         }
     }
 
-    /// Has written down how far the job has come in its schedule.
+    /// Has written down how far the job has come in its schedule. Not as long as a run waits: should this process end
+    /// before the run has begun, it was missed.
     fn settle(&mut self, job: &str) {
+        if self.desk.is_waiting(job) {
+            return;
+        }
         if let (Some(slot), Some(timing)) = (self.slots.get_mut(job), self.timetable.record(job)) {
             slot.record.timing = Some(timing.clone());
             self.save(job);
@@ -266,17 +281,25 @@ impl Engine {
         let events = self.events.clone();
         let report = move |look| drop(events.send(Event::Looked(Box::new(look))));
         self.lookout.send(&self.means.scope, report);
-        if !self.desk.is_running(BACKUP) {
+        if !self.is_writing() {
             let events = self.events.clone();
             let report = move |kept| drop(events.send(Event::Kept(kept)));
             self.tenure.send(&self.means.program, report);
         }
-        for (name, slot) in &self.slots {
-            if slot.unsaved.is_some() {
+        let unsaved = |slot: &Slot| slot.unsaved.is_some();
+        if self.slots.values().any(unsaved) && self.again.is_due(self.means.scope.clock.elapsed()) {
+            for (name, slot) in self.slots.iter().filter(|(_, slot)| unsaved(slot)) {
                 self.saver.save(name, &slot.record);
             }
         }
         self.watch_silence();
+    }
+
+    /// Somebody runs who writes to the repositories: who holds the locks under which leases are kept, and keeps the
+    /// lease himself.
+    pub(super) fn is_writing(&self) -> bool {
+        let writes = |job: &&JobOptions| matches!(job.work, Work::Backup | Work::Prune);
+        self.means.options.jobs.iter().filter(writes).any(|job| self.desk.is_running(&job.name))
     }
 
     /// Tells of jobs that should have succeeded by now and have not.
@@ -301,14 +324,18 @@ impl Engine {
         // Its job may have gone with a new configuration.
         let Some(job) = self.means.options.job(name).cloned() else {
             self.desk.ended(name);
+            // Whoever asked for it hears that it will not come.
+            self.slots.entry(name.to_owned()).or_default().asked.clear();
             return;
         };
         let begun = Begun { trigger, started: self.now() };
+        let timing = self.timetable.record(name).cloned();
         let slot = self.slots.entry(name.to_owned()).or_default();
         let cancel = Cancel::new();
         slot.running = Some(cancel.clone());
         slot.listening = std::mem::take(&mut slot.asked);
         slot.record.running = Some(begun.clone());
+        slot.record.timing = timing.or(slot.record.timing.take());
         // Successful runs so far: which part is verified next.
         let turn = slot.record.runs - slot.record.failures.min(slot.record.runs);
         tracing::info!(job = name, trigger = ?trigger, "begins");
@@ -412,7 +439,7 @@ impl Engine {
             // Nobody has to wait for the answer.
             let _ = listener.send(run.clone());
         }
-        log_end(name, &run);
+        runner::log(name, &run);
         let is_backup = self.means.options.job(name).is_some_and(|job| matches!(job.work, Work::Backup));
         if is_backup {
             match run.code {
@@ -507,6 +534,7 @@ impl Engine {
             let needs = Needs { volume: crate::sidecar::desk::Access::Shared, repository: true };
             self.desk.want(BACKUP, Trigger::Shutdown, needs, Overlap::Queue);
         }
+        self.tenure.stop();
         tracing::info!(grace = ?self.means.options.grace, "ending");
     }
 
@@ -530,7 +558,7 @@ impl Engine {
                 tracing::error!(job = name, "left behind: the time to end is over");
             }
         }
-        if self.desk.is_idle() { End::InOrder } else { End::GaveUp }
+        if self.is_idle() { End::InOrder } else { End::GaveUp }
     }
 
     /// What is left to do when nothing works any more. Gives the volume back.
@@ -560,13 +588,6 @@ impl Engine {
     }
 }
 
-fn log_end(job: &str, run: &Run) {
-    let reason = run.reason.as_deref().unwrap_or_default();
-    let hint = run.hint.as_deref().unwrap_or_default();
-    let seconds = run.seconds;
-    match run.outcome {
-        Outcome::Done => tracing::info!(job, seconds, "done"),
-        Outcome::Partial => tracing::warn!(job, seconds, reason, "done in part"),
-        outcome => tracing::error!(job, seconds, outcome = outcome.name(), reason, hint, "not done"),
-    }
-}
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

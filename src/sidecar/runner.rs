@@ -108,6 +108,18 @@ pub fn not_begun(begun: &Begun, error: &io::Error) -> Run {
     }
 }
 
+/// How it ended, for people.
+pub fn log(job: &str, run: &Run) {
+    let reason = run.reason.as_deref().unwrap_or_default();
+    let hint = run.hint.as_deref().unwrap_or_default();
+    let seconds = run.seconds;
+    match run.outcome {
+        Outcome::Done => tracing::info!(job, seconds, "done"),
+        Outcome::Partial => tracing::warn!(job, seconds, reason, "done in part"),
+        outcome => tracing::error!(job, seconds, outcome = outcome.name(), reason, hint, "not done"),
+    }
+}
+
 /// Why an attempt was no success.
 #[derive(Clone, Debug)]
 struct Failed {

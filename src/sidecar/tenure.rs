@@ -28,19 +28,21 @@ pub struct Tenure {
     /// Each repository's lease was had once.
     taken: bool,
     leases: Vec<LeaseStatus>,
+    stop: Cancel,
 }
 
 impl Tenure {
-    /// Sends a child out if it is time. Not while a backup runs, which holds the locks that it needs and keeps the
-    /// lease itself.
+    /// Sends a child out if it is time. Not while somebody runs who holds the locks that it needs and keeps the lease
+    /// himself.
     pub fn send(&mut self, program: &Program, report: impl FnOnce(Kept) + Send + 'static) {
         if self.under_way || self.due.is_some_and(|due| Instant::now() < due) {
             return;
         }
         let (program, task) = (program.clone(), Task::Lease { take: !self.taken });
+        let stop = self.stop.clone();
         let sent = thread::Builder::new()
             .name("lease".to_owned())
-            .spawn(move || report(child::run(&program, task, Some(LIMIT), &Cancel::new())));
+            .spawn(move || report(child::run(&program, task, Some(LIMIT), &stop)));
         match sent {
             Ok(_) => self.under_way = true,
             Err(error) => tracing::warn!(%error, "the lease cannot be kept"),
@@ -63,6 +65,15 @@ impl Tenure {
         self.due = Some(Instant::now() + if all_well { PERIOD } else { SHORT_PERIOD });
     }
 
+    /// Has the child that is under way give up: the volume cannot be called clean as long as it holds a lock.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
     /// A backup was stored, so the leases are held.
     pub fn confirmed(&mut self, now: Timestamp) {
         for lease in &mut self.leases {
@@ -79,11 +90,12 @@ impl Tenure {
         &self.leases
     }
 
-    /// Why the sidecar may not call itself ready.
-    pub fn troubles(&self, now: Timestamp) -> Vec<String> {
+    /// Why the sidecar may not call itself ready. `writing`: a run is under way that keeps the leases itself and fails
+    /// if it cannot, so that nothing is heard of them until its end.
+    pub fn troubles(&self, now: Timestamp, writing: bool) -> Vec<String> {
         let trouble = |lease: &LeaseStatus| {
             let reason = lease.reason.as_deref().unwrap_or("nothing was heard of it");
-            let fresh = lease.seen.is_some_and(|seen| now.since(seen) < TERM);
+            let fresh = writing || lease.seen.is_some_and(|seen| now.since(seen) < TERM);
             (!lease.held || !fresh)
                 .then(|| format!("the lease of {} is not held: {reason}", lease.repository))
         };
@@ -131,5 +143,46 @@ impl Tenure {
             seen,
         });
         self.leases.sort_by(|one, other| one.repository.cmp(&other.repository));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+
+    fn kept(seen: Timestamp) -> Tenure {
+        let mut tenure = Tenure::default();
+        let lease = LeaseKept { repository: "r".into(), held: Held::Yes, epoch: Some(1), reason: None };
+        tenure.back(Ok(TaskReport { leases: vec![lease], ..TaskReport::default() }), seen);
+        tenure
+    }
+
+    #[test]
+    fn a_long_backup_is_no_reason_not_to_be_ready() {
+        let noon = Timestamp::new(1_790_000_000, 0);
+        let tenure = kept(noon);
+        assert!(tenure.troubles(noon, false).is_empty());
+        let later = noon.plus(TERM * 10);
+        assert!(!tenure.troubles(later, false).is_empty());
+        assert!(tenure.troubles(later, true).is_empty());
+    }
+
+    #[test]
+    fn a_child_that_hangs_does_not_hold_up_the_end() {
+        let program = Program {
+            path: "/bin/sh".into(),
+            arguments: vec!["-c".into(), "sleep 600".into()],
+            configuration: Secret::new(""),
+        };
+        let (sender, ended) = std::sync::mpsc::channel();
+        let mut tenure = Tenure::default();
+        tenure.send(&program, move |kept| drop(sender.send(kept)));
+        assert!(tenure.is_under_way());
+        tenure.stop();
+        let kept = ended.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(matches!(kept, Err(ChildError::Cancelled)), "{kept:?}");
+        tenure.back(kept, Timestamp::default());
+        assert!(!tenure.is_under_way());
     }
 }

@@ -85,7 +85,7 @@ fn not_ready(engine: &Engine, now: Timestamp) -> Vec<String> {
             Err(reason) => reasons.push(format!("the state of the volume cannot be told: {reason}")),
         },
     }
-    reasons.extend(engine.tenure.troubles(now));
+    reasons.extend(engine.tenure.troubles(now, engine.is_writing()));
     reasons.extend(engine.means.options.jobs.iter().filter_map(|job| late_backup(engine, job, now)));
     reasons
 }

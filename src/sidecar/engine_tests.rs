@@ -1,0 +1,117 @@
+//! Single steps of the loop, without the loop.
+
+use super::*;
+use crate::base::clock::{Clock, ManualClock};
+use crate::base::progress::Progress;
+use crate::ops::Scope;
+use crate::ops::scope::SourceOptions;
+use crate::repository::Workers;
+use crate::sidecar::child::Program;
+use crate::sidecar::desk::Access;
+use crate::sidecar::options::SidecarOptions;
+use crate::sidecar::sample;
+use crate::sidecar::state::States;
+use crate::volume::{Volume, VolumeOptions};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Lab {
+    _directory: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    engine: Engine,
+}
+
+/// At work, with a backup each hour that is made up for. Its child does nothing.
+fn at_work() -> Lab {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(sample::NOON));
+    let shared: Arc<dyn Clock> = clock.clone();
+    let options =
+        VolumeOptions::new(directory.path().join("data"), directory.path().join(".volkeep"), "wiki");
+    let scope = Scope {
+        volume: Volume::new(options).unwrap(),
+        repositories: Vec::new(),
+        source: SourceOptions::default(),
+        workers: Workers { threads: 1, connections: 1, memory: 16 << 20 },
+        pod: String::new(),
+        host: "host".into(),
+        clock: Arc::clone(&shared),
+        progress: Progress::default(),
+        cancel: Cancel::new(),
+    };
+    scope.volume.prepare().unwrap();
+    let backup = JobOptions {
+        name: BACKUP.into(),
+        work: Work::Backup,
+        schedule: Some(schedule::Schedule::parse("@every 1h", schedule::Zone::UTC).unwrap()),
+        jitter: Duration::ZERO,
+        catch_up: true,
+        overlap: Overlap::Skip,
+        timeout: None,
+        retries: 0,
+        backoff: Duration::ZERO,
+        hooks: crate::hook::Hooks::default(),
+    };
+    let options = SidecarOptions {
+        listen: None,
+        token: None,
+        grace: HOUR,
+        backup_on_shutdown: false,
+        max_backup_age: None,
+        jobs: vec![backup],
+        notify: Vec::new(),
+    };
+    let program =
+        Program { path: "/bin/false".into(), arguments: Vec::new(), configuration: Secret::new("") };
+    let lock = scope.sidecar_lock("sidecar").unwrap();
+    let means = Means {
+        options: Arc::new(options),
+        scope: scope.clone(),
+        program: Arc::new(program),
+        configured: sample::NOON,
+    };
+    let notifier =
+        Notifier::start(Vec::new(), sample::about(), shared, Arc::new(crate::sidecar::notify::Delivery))
+            .unwrap();
+    let saver = Saver::start(States::below(scope.state_dir()), |_| {}).unwrap();
+    let reload: Reload = Arc::new(|| Err("not here".into()));
+    let (events, _) = mpsc::unbounded_channel();
+    let (mut engine, _) = Engine::new(means, reload, notifier, saver, watch::Sender::new(None), events);
+    let records = BTreeMap::from([(BACKUP.to_owned(), Record::default())]);
+    engine.open(Opened { lock, records, was_clean: true });
+    Lab { _directory: directory, clock, engine }
+}
+
+impl Lab {
+    fn settled(&self) -> Timestamp {
+        self.engine.slots[BACKUP].record.timing.as_ref().unwrap().settled
+    }
+}
+
+#[test]
+fn a_run_that_waits_is_missed_if_the_sidecar_ends_before_it_began() {
+    let mut lab = at_work();
+    let other = Needs { volume: Access::None, repository: true };
+    lab.engine.desk.want("check", Trigger::Request, other, Overlap::Skip);
+    lab.engine.desk.begin_next().unwrap();
+    let before = lab.settled();
+    lab.clock.advance(HOUR);
+    lab.engine.take_due();
+    lab.engine.begin_all();
+    assert!(lab.engine.desk.is_waiting(BACKUP));
+    lab.engine.settle_all();
+    assert_eq!(lab.settled(), before, "killed now, the next sidecar has to make up for it");
+    lab.engine.desk.ended("check");
+    lab.engine.begin_all();
+    assert!(lab.engine.desk.is_running(BACKUP));
+    assert!(lab.settled() > before, "it has begun, and must not run twice");
+}
+
+#[test]
+fn whoever_asked_for_a_job_that_went_away_is_told() {
+    let mut lab = at_work();
+    let (sender, mut receiver) = oneshot::channel();
+    lab.engine.slots.entry("gone".into()).or_default().asked.push(sender);
+    lab.engine.begin("gone", Trigger::Request);
+    assert_eq!(receiver.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+}
