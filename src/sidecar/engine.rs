@@ -42,8 +42,8 @@ pub enum Event {
     Saved(Saved),
     Kept(Kept),
     Looked(Box<Look>),
-    /// A thaw that had failed was tried again.
-    Thawed,
+    /// A thaw that had failed was tried again, with this success.
+    Thawed(bool),
     Reloaded(Box<Result<Means, String>>),
     Signal(Signal),
 }
@@ -212,8 +212,8 @@ impl Engine {
         }
         let (scope, events) = (self.means.scope.clone(), self.events.clone());
         let thread = thread::Builder::new().name("thaw".to_owned()).spawn(move || {
-            opening::thaw_left_behind(&scope);
-            drop(events.send(Event::Thawed));
+            let thawed = opening::thaw_left_behind(&scope);
+            drop(events.send(Event::Thawed(thawed)));
         });
         match thread {
             Ok(_) => self.thawing = true,
@@ -385,9 +385,12 @@ impl Engine {
                     self.thaw();
                 }
             }
-            Event::Thawed => {
+            Event::Thawed(thawed) => {
                 self.thawing = false;
-                self.lookout.hurry();
+                // One that failed is tried again after the next look in its turn: some fail at once, and for ever.
+                if thawed {
+                    self.lookout.hurry();
+                }
             }
             Event::Reloaded(reloaded) => self.reloaded(*reloaded),
             Event::Signal(Signal::End) => self.begin_drain(),

@@ -108,6 +108,25 @@ fn a_run_that_waits_is_missed_if_the_sidecar_ends_before_it_began() {
 }
 
 #[test]
+fn a_thaw_that_failed_is_not_tried_again_at_once() {
+    let mut lab = at_work();
+    let scope = lab.engine.means.scope.clone();
+    assert!(opening::thaw_left_behind(&scope));
+    let frozen = scope.state_dir().join("frozen");
+    std::fs::create_dir(&frozen).unwrap();
+    std::fs::write(frozen.join("backup.json"), "torn").unwrap();
+    assert!(!opening::thaw_left_behind(&scope));
+
+    lab.engine.lookout.send(&scope, |_| {});
+    let look = Look { state: Ok("healthy"), last_backup: None, init: Record::default(), frozen: Vec::new() };
+    lab.engine.lookout.back(look);
+    lab.engine.take(Event::Thawed(false)).unwrap();
+    assert!(!lab.engine.lookout.is_due());
+    lab.engine.take(Event::Thawed(true)).unwrap();
+    assert!(lab.engine.lookout.is_due());
+}
+
+#[test]
 fn whoever_asked_for_a_job_that_went_away_is_told() {
     let mut lab = at_work();
     let (sender, mut receiver) = oneshot::channel();

@@ -36,8 +36,7 @@ pub struct Lookout {
 impl Lookout {
     /// Sends one out if it is time and none is under way.
     pub fn send(&mut self, scope: &Scope, report: impl FnOnce(Look) + Send + 'static) {
-        let rested = self.ended.is_none_or(|ended| ended.elapsed() >= PERIOD);
-        if self.begun.is_some() || !rested {
+        if !self.is_due() {
             return;
         }
         let scope = scope.clone();
@@ -46,6 +45,10 @@ impl Lookout {
             Ok(_) => self.begun = Some(Instant::now()),
             Err(error) => tracing::warn!(%error, "the volume cannot be looked at"),
         }
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.begun.is_none() && self.ended.is_none_or(|ended| ended.elapsed() >= PERIOD)
     }
 
     pub fn back(&mut self, look: Look) {

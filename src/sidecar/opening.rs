@@ -36,14 +36,19 @@ pub fn wait_for_volume(scope: &Scope, cancel: &Cancel) -> Result<Option<LockGuar
     Ok(None)
 }
 
-/// Only while no job runs: what is frozen then was left so.
-pub fn thaw_left_behind(scope: &Scope) {
+/// Only while no job runs: what is frozen then was left so. Whether nothing is frozen any more.
+pub fn thaw_left_behind(scope: &Scope) -> bool {
+    let mut all = true;
     for thawed in hook::thaw_left_behind(scope.state_dir(), scope.clock.as_ref()) {
         match thawed {
             Ok(left) => tracing::warn!(job = left.job, "thawed what had been left frozen"),
-            Err(error) => tracing::error!(%error, "the thaw failed; it is tried again"),
+            Err(error) => {
+                all = false;
+                tracing::error!(%error, "the thaw failed; it is tried again");
+            }
         }
     }
+    all
 }
 
 /// After the lock is held and what was frozen is thawed.
