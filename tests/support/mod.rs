@@ -16,6 +16,7 @@ pub mod life;
 mod process;
 pub mod proxy;
 pub mod s3;
+pub mod sidecar;
 mod trees;
 
 pub use compare::{copy, differences, listing, same, same_content};
