@@ -1,0 +1,201 @@
+//! Real databases under constant writes, backed up every other second by a sidecar with the recipes of
+//! `docs/recipes.md`, as they stand there. Everything is killed at random instants, the volume is lost, `init` brings
+//! it back, the database starts, and must be whole: by its own judgement, by the invariants of what was written,
+//! and by what must and what cannot be in the newest snapshot. Then the app goes on from there.
+//!
+//! `APP_SECONDS` says how long each goes on (default 12), `APP_SEED` repeats the chances of an earlier run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+#![allow(clippy::print_stdout, reason = "how much was covered is worth knowing")]
+
+mod apps_support;
+mod support;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use apps_support::container::Container;
+use apps_support::postgres::Postgres;
+use apps_support::session::Session;
+use apps_support::sqlite::Sqlite;
+use apps_support::{App, Instance};
+use chrono::DateTime;
+use support::{Lab, Random, is_root};
+
+/// Fewer deaths would show nothing.
+const FEWEST_ROUNDS: u64 = 3;
+/// For a backup that usually takes less than a second.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How many transactions lie between two looks at the repository.
+const STRIDE: u64 = 20;
+
+#[test]
+fn sqlite_comes_back_whole_whenever_everything_dies() {
+    live_and_die(&Sqlite);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: tests/run"]
+fn postgresql_comes_back_whole_whenever_everything_dies() {
+    live_and_die(&Postgres);
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    rounds: u64,
+    backups: usize,
+    /// Deaths of the sidecar alone.
+    orphaned: u64,
+    rows: u64,
+    /// Transactions in a row that were lost with the volume, at most.
+    most_lost: u64,
+    longest_wait: Duration,
+}
+
+fn live_and_die(app: &dyn App) {
+    assert!(is_root(), "this test makes PID namespaces and runs servers as other users; run it as root");
+    let limit = Duration::from_secs(number("APP_SECONDS").unwrap_or(12));
+    let seed = number("APP_SEED").unwrap_or_else(|| now() | 1);
+    println!("APP_SEED={seed}");
+    let mut random = Random(seed);
+    let lab = app.found();
+    let started = Instant::now();
+    let mut figures = Figures::default();
+    let mut last = 0;
+    while figures.rounds < FEWEST_ROUNDS || started.elapsed() < limit {
+        figures.rounds += 1;
+        let (instance, session) = live(app, &lab, last, &mut random, &mut figures);
+        last = die(app, &lab, instance, session, &mut random, &mut figures);
+    }
+    figures.rows = last;
+    figures.backups = snapshots(&lab);
+    println!("{}: {figures:?}", app.name());
+}
+
+/// The app works and the sidecar backs it up, until a random instant after a backup.
+fn live(
+    app: &dyn App,
+    lab: &Lab,
+    last: u64,
+    random: &mut Random,
+    figures: &mut Figures,
+) -> (Instance, Session) {
+    let mut instance = app.start(lab);
+    let mut session = app.session(lab, last);
+    instance.sidecar = Some(sidecar(lab));
+    work_until_backup(lab, &mut session);
+    if random.next().is_multiple_of(2) {
+        // Its death alone must not hold up the app for longer than until the next start.
+        work_for(chance(random, 1500), &mut session);
+        instance.kill_sidecar();
+        session.step();
+        instance.sidecar = Some(sidecar(lab));
+        work_until_backup(lab, &mut session);
+        figures.orphaned += 1;
+    }
+    work_for(chance(random, 3000), &mut session);
+    figures.longest_wait = figures.longest_wait.max(session.longest());
+    (instance, session)
+}
+
+/// All are killed while they work, the volume is gone, and comes back. Gives the last transaction that is there.
+fn die(
+    app: &dyn App,
+    lab: &Lab,
+    mut instance: Instance,
+    mut session: Session,
+    random: &mut Random,
+    figures: &mut Figures,
+) -> u64 {
+    session.send_many(200);
+    for _ in 0..random.next() % 100 {
+        session.receive();
+    }
+    if random.next().is_multiple_of(2) {
+        instance.kill_sidecar();
+        app.kill(&mut instance, &mut session);
+    } else {
+        app.kill(&mut instance, &mut session);
+        instance.kill_sidecar();
+    }
+    session.receive_what_is_left();
+
+    let taken = newest(lab);
+    lab.wipe();
+    lab.ok(&["init"]);
+    let complete_since = app.put_in_place(lab).unwrap_or(taken);
+    let instance = app.start(lab);
+    let found = app.examine(lab);
+    app.stop(instance);
+    // What was answered before the copy began is in it; what was not even asked for before its end is not.
+    let (least, most) = (session.answered_before(complete_since), session.sent_before(taken + MILLISECOND));
+    let text = log(lab);
+    assert!(
+        (least..=most).contains(&found),
+        "the snapshot of {taken} has {found} transactions, and should have {least} to {most}:\n{text}"
+    );
+    assert!(!text.contains("ERROR"), "the sidecar had trouble:\n{text}");
+    figures.most_lost = figures.most_lost.max(session.last_answered().saturating_sub(found));
+    found
+}
+
+/// A backup by the sidecar that was just started is in the repository.
+fn work_until_backup(lab: &Lab, session: &mut Session) {
+    let (before, deadline) = (snapshots(lab), Instant::now() + PATIENCE);
+    while snapshots(lab) == before {
+        assert!(Instant::now() < deadline, "no backups come:\n{}", log(lab));
+        for _ in 0..STRIDE {
+            session.step();
+        }
+    }
+}
+
+fn work_for(time: Duration, session: &mut Session) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        session.step();
+    }
+}
+
+fn sidecar(lab: &Lab) -> Container {
+    let mut command = lab.command(&["sidecar"]);
+    command.env("VOLKEEP_SIDECAR_LISTEN", "127.0.0.1:0").env("RUNTIME_DIRECTORY", lab.path("run"));
+    Container::start(&command, &lab.path("sidecar.log"))
+}
+
+fn log(lab: &Lab) -> String {
+    std::fs::read_to_string(lab.path("sidecar.log")).unwrap_or_default()
+}
+
+fn snapshots(lab: &Lab) -> usize {
+    lab.objects("snapshots").len()
+}
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// When the newest snapshot was taken, in nanoseconds since 1970; rounded down to a millisecond.
+fn newest(lab: &Lab) -> u64 {
+    let outcome = lab.ok(&["snapshots", "--json"]);
+    let all = outcome.json();
+    let times = all.as_array().unwrap().iter().map(|one| {
+        let time = DateTime::parse_from_rfc3339(one["time"].as_str().unwrap()).unwrap();
+        u64::try_from(time.timestamp_nanos_opt().unwrap()).unwrap()
+    });
+    times.max().unwrap()
+}
+
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+}
+
+fn chance(random: &mut Random, most: u64) -> Duration {
+    Duration::from_millis(random.next() % most)
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
