@@ -27,7 +27,7 @@ use chrono::DateTime;
 use support::{Lab, Random, is_root};
 
 /// Fewer deaths would show nothing.
-const FEWEST_ROUNDS: u64 = 3;
+const FEWEST_ROUNDS: u64 = 2;
 /// For a backup that usually takes less than a second.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How many transactions lie between two looks at the repository.
@@ -65,11 +65,12 @@ fn live_and_die(app: &dyn App) {
     let lab = app.found();
     let started = Instant::now();
     let mut figures = Figures::default();
-    let mut last = 0;
+    let (mut instance, mut last) = (app.start(&lab), 0);
     while figures.rounds < FEWEST_ROUNDS || started.elapsed() < limit {
         figures.rounds += 1;
-        let (instance, session) = live(app, &lab, last, &mut random, &mut figures);
-        last = die(app, &lab, instance, session, &mut random, &mut figures);
+        let mut session = app.session(&lab, last);
+        live(&lab, &mut instance, &mut session, &mut random, &mut figures);
+        (instance, last) = die(app, &lab, instance, session, &mut random, &mut figures);
     }
     figures.rows = last;
     figures.backups = snapshots(&lab);
@@ -78,31 +79,29 @@ fn live_and_die(app: &dyn App) {
 
 /// The app works and the sidecar backs it up, until a random instant after a backup.
 fn live(
-    app: &dyn App,
     lab: &Lab,
-    last: u64,
+    instance: &mut Instance,
+    session: &mut Session,
     random: &mut Random,
     figures: &mut Figures,
-) -> (Instance, Session) {
-    let mut instance = app.start(lab);
-    let mut session = app.session(lab, last);
+) {
     instance.sidecar = Some(sidecar(lab));
-    work_until_backup(lab, &mut session);
+    work_until_backup(lab, session);
     if random.next().is_multiple_of(2) {
         // Its death alone must not hold up the app for longer than until the next start.
-        work_for(chance(random, 1500), &mut session);
+        work_for(chance(random, 1500), session);
         instance.kill_sidecar();
         session.step();
         instance.sidecar = Some(sidecar(lab));
-        work_until_backup(lab, &mut session);
+        work_until_backup(lab, session);
         figures.orphaned += 1;
     }
-    work_for(chance(random, 3000), &mut session);
+    work_for(chance(random, 3000), session);
     figures.longest_wait = figures.longest_wait.max(session.longest());
-    (instance, session)
 }
 
-/// All are killed while they work, the volume is gone, and comes back. Gives the last transaction that is there.
+/// All are killed while they work, the volume is gone, and comes back. Gives the app as it runs then, and the last
+/// transaction that is there.
 fn die(
     app: &dyn App,
     lab: &Lab,
@@ -110,7 +109,7 @@ fn die(
     mut session: Session,
     random: &mut Random,
     figures: &mut Figures,
-) -> u64 {
+) -> (Instance, u64) {
     session.send_many(200);
     for _ in 0..random.next() % 100 {
         session.receive();
@@ -130,7 +129,6 @@ fn die(
     let complete_since = app.put_in_place(lab).unwrap_or(taken);
     let instance = app.start(lab);
     let found = app.examine(lab);
-    app.stop(instance);
     // What was answered before the copy began is in it; what was not even asked for before its end is not.
     let (least, most) = (session.answered_before(complete_since), session.sent_before(taken + MILLISECOND));
     let text = log(lab);
@@ -140,7 +138,7 @@ fn die(
     );
     assert!(!text.contains("ERROR"), "the sidecar had trouble:\n{text}");
     figures.most_lost = figures.most_lost.max(session.last_answered().saturating_sub(found));
-    found
+    (instance, found)
 }
 
 /// A backup by the sidecar that was just started is in the repository.

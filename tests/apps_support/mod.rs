@@ -39,7 +39,6 @@ pub trait App {
     fn session(&self, lab: &Lab, last: u64) -> Session;
     /// Of the app, all at once.
     fn kill(&self, instance: &mut Instance, session: &mut Session);
-    fn stop(&self, instance: Instance);
     /// Panics unless the database is whole. Gives the number of its last transaction.
     fn examine(&self, lab: &Lab) -> u64;
 }

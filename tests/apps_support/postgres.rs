@@ -38,7 +38,7 @@ impl App for Postgres {
         run(&mut initdb).expect_code(0);
         let instance = self.start(&lab);
         ask(&lab, &format!("CREATE EXTENSION amcheck; {TABLES}"));
-        self.stop(instance);
+        drop(instance);
         lab.ok(&["repository", "init"]);
         lab.adopt();
         lab
@@ -79,10 +79,6 @@ impl App for Postgres {
 
     fn kill(&self, instance: &mut Instance, _: &mut Session) {
         drop(instance.server.take());
-    }
-
-    fn stop(&self, instance: Instance) {
-        drop(instance);
     }
 
     fn examine(&self, lab: &Lab) -> u64 {

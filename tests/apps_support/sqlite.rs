@@ -49,8 +49,6 @@ impl App for Sqlite {
         session.kill();
     }
 
-    fn stop(&self, _: Instance) {}
-
     fn examine(&self, lab: &Lab) -> u64 {
         assert_eq!(ask(lab, "PRAGMA integrity_check; PRAGMA journal_mode;"), "ok\nwal\n");
         judge(&ask(lab, INVARIANTS))
