@@ -136,7 +136,9 @@ fn die(
         (least..=most).contains(&found),
         "the snapshot of {taken} has {found} transactions, and should have {least} to {most}:\n{text}"
     );
-    assert!(!text.contains("ERROR"), "the sidecar had trouble:\n{text}");
+    // Whoever works for a sidecar that is killed may have a moment left to say so.
+    let mut troubles = text.lines().filter(|line| line.contains("ERROR") && !line.contains("stopped before"));
+    assert!(troubles.next().is_none(), "the sidecar had trouble:\n{text}");
     figures.most_lost = figures.most_lost.max(session.last_answered().saturating_sub(found));
     (instance, found)
 }

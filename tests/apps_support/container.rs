@@ -38,8 +38,18 @@ impl Drop for Container {
 }
 
 fn surrounding(inner: &Command, log: &Path) -> Command {
-    let mut outer = Command::new("unshare");
-    outer.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--ipc"]);
+    // A test that is killed takes it along.
+    let mut outer = Command::new("setpriv");
+    outer.args([
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--ipc",
+    ]);
     outer.stderr(OpenOptions::new().create(true).append(true).open(log).unwrap());
     wrap(&mut outer, inner);
     outer
