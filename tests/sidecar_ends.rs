@@ -18,7 +18,8 @@ fn lab(sidecar: &str, jobs: &str) -> Lab {
 }
 
 /// A job that waits at the FIFO `hold` of the lab.
-const WAITS: &str = "waits: {command: [sh, -c, 'echo begin >> $LAB/order; read line < $LAB/hold'], access: none}";
+const WAITS: &str =
+    "waits: {command: [sh, -c, 'echo begin >> $LAB/order; read line < $LAB/hold'], access: none}";
 
 #[test]
 fn a_long_backup_is_ended_in_order_and_what_it_stored_is_used_again() {
@@ -88,7 +89,11 @@ fn a_last_backup_is_made_where_that_is_wanted() {
     fs::write(lab.volume().join("last"), "words").unwrap();
     sidecar.end_well();
     let seen = job(&lab.ok(&["status", "--json"]).json(), "backup");
-    assert_eq!((&seen["last"]["outcome"], &seen["last"]["trigger"]), (&"done".into(), &"shutdown".into()), "{seen}");
+    assert_eq!(
+        (&seen["last"]["outcome"], &seen["last"]["trigger"]),
+        (&"done".into(), &"shutdown".into()),
+        "{seen}"
+    );
     assert_eq!((lab.snapshots().len(), lab.state()), (before.len() + 1, "healthy".to_owned()));
     lab.keep_reference();
     lab.wipe();
@@ -249,7 +254,7 @@ fn as_process_1_it_collects_orphans_and_heeds_signals() {
     sidecar.ask("POST /jobs/leaves/run?wait=true");
     sidecar.await_some("the orphan works", || (lab.words("order") == ["orphan"]).then_some(()));
     let orphans: Vec<u32> = sidecar.await_some("it has a new parent", || {
-        Some(children(first)).map(only_shells).filter(|found| !found.is_empty())
+        Some(only_shells(children(first))).filter(|found| !found.is_empty())
     });
     fs::write(&hold, "go\n").unwrap();
     sidecar.await_some("nothing is left of it", || {
@@ -262,9 +267,8 @@ fn as_process_1_it_collects_orphans_and_heeds_signals() {
 }
 
 fn only_shells(children: Vec<u32>) -> Vec<u32> {
-    let is_shell = |id: &u32| {
-        fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.contains("order"))
-    };
+    let is_shell =
+        |id: &u32| fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.contains("order"));
     children.into_iter().filter(is_shell).collect()
 }
 
