@@ -75,6 +75,10 @@ pub fn run(
         match answer.recv_timeout(LOOK) {
             Ok(text) => break text,
             Err(RecvTimeoutError::Disconnected) => break Vec::new(),
+            // Somebody whom it started keeps its stdout open.
+            Err(RecvTimeoutError::Timeout) if children::has_ended(&child).unwrap_or(false) => {
+                break answer.recv_timeout(LOOK).unwrap_or_default();
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         let late = limit.filter(|_| deadline.is_some_and(|deadline| Instant::now() >= deadline));
@@ -109,12 +113,13 @@ fn signal(child: &Child, signal: Signal) {
 fn end(child: &mut Child) -> Option<ExitStatus> {
     let patience = Instant::now() + Duration::from_secs(1);
     while Instant::now() < patience {
-        match children::try_wait(child) {
-            Ok(None) => thread::sleep(Duration::from_millis(5)),
-            Ok(Some(status)) => return Some(status),
+        match children::has_ended(child) {
+            Ok(false) => thread::sleep(Duration::from_millis(5)),
+            Ok(true) => break,
             Err(_) => return None,
         }
     }
+    // Not collected yet, so that its group is still its own.
     signal(child, Signal::KILL);
     children::wait(child).ok()
 }
@@ -157,6 +162,12 @@ mod tests {
         let error = run_it("kill -9 $$", None).unwrap_err();
         assert!(matches!(&error, ChildError::Died(how) if how == "signal 9"), "{error}");
         let error = run_it("exit 7", None).unwrap_err();
+        assert!(matches!(&error, ChildError::Died(how) if how == "exit code 7"), "{error}");
+    }
+
+    #[test]
+    fn whoever_a_dead_child_left_behind_is_not_waited_for() {
+        let error = run_it("sleep 600 & exit 7", None).unwrap_err();
         assert!(matches!(&error, ChildError::Died(how) if how == "exit code 7"), "{error}");
     }
 

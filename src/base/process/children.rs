@@ -28,14 +28,17 @@ pub(super) fn collect(child: &mut Child) -> io::Result<ExitStatus> {
     child.try_wait()?.ok_or_else(|| io::ErrorKind::TimedOut.into())
 }
 
-/// The status, if the child has ended by now; then it is collected.
-pub fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let mut own = own();
-    let status = child.try_wait()?;
-    if status.is_some() {
-        own.remove(&child.id());
+/// Whether the child has ended, without collecting it: its number, and so that of its group, stays taken.
+pub fn has_ended(child: &Child) -> io::Result<bool> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(ended) => return Ok(ended.is_some()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(status)
 }
 
 /// Blocks until the child has ended, and collects it.

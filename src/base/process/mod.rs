@@ -16,9 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use thiserror::Error;
 
 use crate::base::cancel::Cancel;
@@ -164,15 +162,7 @@ impl Running {
 
     /// Without collecting it: its number, and so that of its group, stays taken.
     fn has_ended(&self) -> io::Result<bool> {
-        let Some(pid) = self.group else { return Ok(true) };
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        loop {
-            match waitid(WaitId::Pid(pid), options) {
-                Ok(ended) => return Ok(ended.is_some()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        children::has_ended(&self.child)
     }
 
     /// Until something is said, or the child ends if `for_child`, or `limit` has passed.
