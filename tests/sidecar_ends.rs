@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, kill_process};
-use support::sidecar::{Sidecar, is_alive, job, pid};
+use support::sidecar::{Fifo, Sidecar, is_alive, job, pid};
 use support::{Lab, Layout, few_entries, is_root, random_bytes, remove_all, wrap};
 
 fn lab(sidecar: &str, jobs: &str) -> Lab {
@@ -78,7 +78,7 @@ fn the_second_signal_ends_it_at_once() {
     sidecar.signal(Signal::TERM);
     assert_eq!(sidecar.await_end(), 128 + 15, "{}", sidecar.said());
     assert_eq!(lab.state(), "dirty");
-    fs::write(hold, "the command has nobody any more\n").unwrap();
+    hold.go();
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn whoever_was_killed_leaves_doubt_and_counts() {
     sidecar.ask("POST /jobs/waits/run");
     sidecar.await_some("it begins", || (lab.words("order") == ["begin"]).then_some(()));
     sidecar.kill();
-    fs::write(&hold, "nobody waits for it any more\n").unwrap();
+    hold.go();
     assert_eq!(lab.state(), "dirty");
 
     let next = lab.sidecar();
@@ -142,7 +142,7 @@ fn a_backup_does_not_outlive_its_sidecar() {
     lab.unset("VOLKEEP_LIMITS_UPLOAD");
     // It gives up in order before the next sidecar has the volume.
     let next = lab.sidecar();
-    assert!(!is_alive(&child));
+    next.await_some("the child has ended", || (!is_alive(&child)).then_some(()));
     assert_eq!(next.job("backup")["last"]["outcome"], "interrupted");
     lab.ok(&["run", "backup"]);
     next.end_well();
@@ -158,14 +158,14 @@ const FREEZES: &str = "freezes: {command: [sh, -c, 'echo work >> $LAB/order; rea
     thaw: [{command: [sh, -c, 'echo thaw >> $LAB/order; test -e $LAB/open']}]}}";
 
 /// Killed with the app held still.
-fn killed_inside_a_freeze() -> (Lab, PathBuf) {
+fn killed_inside_a_freeze() -> (Lab, Fifo) {
     let lab = lab("", FREEZES);
     let hold = lab.fifo("hold");
     let sidecar = lab.sidecar();
     sidecar.ask("POST /jobs/freezes/run");
     sidecar.await_some("it works", || (lab.words("order") == ["freeze", "work"]).then_some(()));
     sidecar.kill();
-    fs::write(&hold, "nobody waits for it any more\n").unwrap();
+    hold.go();
     (lab, hold)
 }
 
@@ -183,7 +183,7 @@ fn a_thaw_that_fails_is_shown_and_tried_again() {
     remove_all(&lab.path("order"));
     sidecar.ask("POST /jobs/freezes/run");
     sidecar.await_some("it works", || (lab.words("order") == ["freeze", "work"]).then_some(()));
-    fs::write(&hold, "go\n").unwrap();
+    hold.go();
     let seen = sidecar.await_job("freezes", "done", |job| job["last"]["outcome"] == "done");
     assert!(seen["last"]["figures"]["frozen_seconds"].is_number(), "{seen}");
     assert_eq!(lab.words("order"), ["freeze", "work", "thaw"]);
@@ -256,7 +256,7 @@ fn as_process_1_it_collects_orphans_and_heeds_signals() {
     let orphans: Vec<u32> = sidecar.await_some("it has a new parent", || {
         Some(only_shells(children(first))).filter(|found| !found.is_empty())
     });
-    fs::write(&hold, "go\n").unwrap();
+    hold.go();
     sidecar.await_some("nothing is left of it", || {
         orphans.iter().all(|id| !PathBuf::from(format!("/proc/{id}")).exists()).then_some(())
     });

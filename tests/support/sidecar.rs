@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,11 +57,13 @@ impl Lab {
         lab
     }
 
-    /// Where a command stops until somebody writes there or reads there.
-    pub fn fifo(&self, name: &str) -> PathBuf {
+    /// Where commands meet the test: `read line < …` waits there until the test lets it go on, and a line that a
+    /// command writes there is waited for by the test.
+    pub fn fifo(&self, name: &str) -> Fifo {
         let path = self.path(name);
         shell("mkfifo \"$1\"", &[path.as_os_str()]);
-        path
+        // Open at both ends, so that nobody waits for another to open it.
+        Fifo { file: fs::File::options().read(true).write(true).open(path).unwrap() }
     }
 
     /// Words that hooks and commands have written to a file of the lab.
@@ -81,6 +84,30 @@ impl Lab {
     #[track_caller]
     pub fn spawn_sidecar(&self) -> Sidecar {
         Sidecar::spawn(&mut self.command(&["sidecar"]), &self.state_dir())
+    }
+}
+
+pub struct Fifo {
+    file: fs::File,
+}
+
+impl Fifo {
+    /// One who waits there goes on.
+    pub fn go(&self) {
+        (&self.file).write_all(b"go\n").unwrap();
+    }
+
+    /// Somebody has written a line.
+    #[track_caller]
+    pub fn await_line(&self) {
+        let mut file = self.file.try_clone().unwrap();
+        let (sender, line) = mpsc::channel();
+        thread::spawn(move || {
+            let mut byte = [0];
+            while file.read_exact(&mut byte).is_ok() && byte != *b"\n" {}
+            sender.send(())
+        });
+        line.recv_timeout(PATIENCE).expect("a line in the FIFO");
     }
 }
 
@@ -106,6 +133,21 @@ impl Sidecar {
 
     pub fn id(&self) -> u32 {
         self.child.borrow().id()
+    }
+
+    /// For one whose volume is elsewhere from here.
+    pub fn seen_by(mut self, state_dir: &Path) -> Self {
+        state_dir.clone_into(&mut self.state_dir);
+        self
+    }
+
+    /// The whole answer over the network.
+    pub fn ask_at(&self, address: SocketAddr, request: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "{request} HTTP/1.1\r\nHost: sidecar\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// Head and body of the answer; the error when nobody answers.
