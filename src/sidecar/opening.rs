@@ -51,14 +51,31 @@ pub fn thaw_left_behind(scope: &Scope) -> bool {
     all
 }
 
-/// After the lock is held and what was frozen is thawed.
-pub fn open(scope: &Scope, states: &States, jobs: &[String], lock: LockGuard) -> Result<Opened, OpsError> {
-    let was_clean = mark_in_use(scope)?;
+/// After the lock is held and what was frozen is thawed. Waits for a backup that somebody makes by hand, however
+/// long that takes: to give up would only mean to be started again. `None` when told to end meanwhile.
+pub fn open(
+    scope: &Scope,
+    states: &States,
+    jobs: &[String],
+    lock: LockGuard,
+    cancel: &Cancel,
+) -> Result<Option<Opened>, OpsError> {
+    let was_clean = loop {
+        match mark_in_use(scope) {
+            Err(OpsError::Volume(error @ VolumeError::Locked { .. })) => {
+                tracing::info!(%error, "standing by: somebody else's backup is under way");
+            }
+            other => break other?,
+        }
+        if cancel.is_cancelled() {
+            return Ok(None);
+        }
+    };
     let mut records = BTreeMap::new();
     for job in jobs {
         records.insert(job.clone(), load(scope, states, job)?);
     }
-    Ok(Opened { lock, records, was_clean })
+    Ok(Some(Opened { lock, records, was_clean }))
 }
 
 /// The record of a job. A run that was under way when its sidecar died is counted as one that was cut off.

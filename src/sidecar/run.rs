@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,7 +100,7 @@ fn open(
         let Some(lock) = lock else { return Ok(None) };
         // Before anything else: the app may have been standing still since then.
         opening::thaw_left_behind(scope);
-        opening::open(scope, states, jobs, lock).map(Some)
+        opening::open(scope, states, jobs, lock, stopping)
     });
     let event = match opened {
         Ok(Some(opened)) => Event::Opened(Box::new(opened)),
@@ -113,12 +113,22 @@ fn open(
 
 /// The volume is called clean only when nothing of this sidecar works on it any more.
 async fn finish(mut engine: Engine, scope: &Scope, end: End, mut pages: Pages) -> Result<End, SidecarError> {
-    let left = engine.time_left().max(SHORTEST_END);
+    let deadline = Instant::now() + engine.time_left();
+    let left = || deadline.saturating_duration_since(Instant::now()).max(SHORTEST_END);
     let opened = engine.close();
-    pages.close(left).await;
-    engine.say_goodbye(left);
+    pages.close(left()).await;
+    engine.say_goodbye(left());
     if let (End::InOrder, Some(Opened { was_clean: true, .. })) = (end, &opened) {
-        opening::mark_clean(scope)?;
+        let scope = scope.clone();
+        let marked = tokio::task::spawn_blocking(move || opening::mark_clean(&scope));
+        // A backup that somebody makes by hand may keep the marker to itself for longer than there is time.
+        match tokio::time::timeout(left(), marked).await {
+            Ok(Ok(marked)) => marked?,
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!("the volume cannot be marked as clean: somebody else's backup is under way");
+                return Ok(End::GaveUp);
+            }
+        }
     }
     // The lock goes last: whoever stands by finds a volume that is clean.
     drop(opened);
