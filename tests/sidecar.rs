@@ -36,7 +36,10 @@ fn schedules_make_snapshots_and_everybody_can_see_it() {
     assert!(job(&status, "backup")["runs"].as_u64() >= Some(3), "{status}");
     assert!(job(&status, "backup")["next"].is_string(), "{status}");
     // A schedule for the backup alone has the repository looked after.
-    assert!(job(&status, "prune")["next"].is_string() && job(&status, "check")["next"].is_string(), "{status}");
+    assert!(
+        job(&status, "prune")["next"].is_string() && job(&status, "check")["next"].is_string(),
+        "{status}"
+    );
     sidecar.end_well();
     let runs = job(&lab.ok(&["status", "--json"]).json(), "backup")["runs"].as_u64().unwrap();
     assert_eq!(lab.snapshots().len() as u64, runs + 1);
@@ -71,7 +74,10 @@ fn a_run_by_hand_is_the_same_with_and_without_a_sidecar() {
 
 #[test]
 fn those_who_ask_while_a_run_is_under_way_share_the_next() {
-    let lab = lab("", "slow: {command: [sh, -c, 'echo begin >> $LAB/order; read line < $LAB/hold'], access: none, timeout: 30s}");
+    let lab = lab(
+        "",
+        "slow: {command: [sh, -c, 'echo begin >> $LAB/order; read line < $LAB/hold'], access: none, timeout: 30s}",
+    );
     let hold = lab.fifo("hold");
     let sidecar = lab.sidecar();
     std::thread::scope(|scope| {
@@ -137,7 +143,8 @@ fn an_emptied_volume_is_a_refused_job_until_somebody_allows_it() {
 
     // Almost everything is gone, which has a remedy.
     fs::write(lab.volume().join("left"), "a little").unwrap();
-    let hints = |job: &Value| job["last"]["hint"].as_str().is_some_and(|hint| hint.contains("--allow-shrink"));
+    let hints =
+        |job: &Value| job["last"]["hint"].as_str().is_some_and(|hint| hint.contains("--allow-shrink"));
     let seen = sidecar.await_job("backup", "how to allow it", |job| refused(job) && hints(job));
     let hint = seen["last"]["hint"].as_str().unwrap();
     assert!(hint.contains("volkeep backup --allow-shrink"), "{hint}");
@@ -158,7 +165,8 @@ fn a_half_restored_volume_is_not_backed_up() {
     let lab = Lab::filled(Layout::MountPoint, few_entries);
     lab.wipe();
     // Dies in the middle of going live.
-    let strace = "strace -f -qq -o /dev/null -e trace=/^rename -e inject=/^rename:signal=SIGKILL:when=8 \"$@\"";
+    let strace =
+        "strace -f -qq -o /dev/null -e trace=/^rename -e inject=/^rename:signal=SIGKILL:when=8 \"$@\"";
     let outcome = run(support::wrap(
         std::process::Command::new("bash").args(["-c", strace, "inside"]),
         &lab.command(&["init"]),
@@ -181,7 +189,10 @@ fn a_new_configuration_is_taken_over_and_a_bad_one_is_not() {
     let sidecar = lab.sidecar();
     let refused = |status: &Value| status["refused_configuration"].is_string();
 
-    lab.configure("", "first: {schedule: '@every 1s', command: ['true'], access: none}\nmore: {command: ['true']}");
+    lab.configure(
+        "",
+        "first: {schedule: '@every 1s', command: ['true'], access: none}\nmore: {command: ['true']}",
+    );
     sidecar.signal(Signal::HUP);
     sidecar.await_runs("first", 1);
     lab.ok(&["run", "more"]);
@@ -209,8 +220,9 @@ fn the_volume_stays_the_same_for_the_life_of_a_sidecar() {
     let mut lab = lab("", "first: {schedule: '@daily', command: ['true'], access: none}");
     lab.unset("VOLKEEP_VOLUME");
     let own = fs::read_to_string(lab.path("config.yaml")).unwrap();
-    let with_volume =
-        |name: &str| fs::write(lab.path("config.yaml"), format!("volume: {{path: {}}}\n{own}", lab.path(name).display()));
+    let with_volume = |name: &str| {
+        fs::write(lab.path("config.yaml"), format!("volume: {{path: {}}}\n{own}", lab.path(name).display()))
+    };
     with_volume("volume/data").unwrap();
     let sidecar = lab.sidecar();
     fs::create_dir(lab.path("other")).unwrap();

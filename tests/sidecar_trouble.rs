@@ -81,8 +81,13 @@ fn a_store_that_is_away_is_waited_for() {
     let sidecar = lab.sidecar();
     sidecar.await_runs("backup", 1);
     fs::rename(lab.repository(), lab.path("away")).unwrap();
-    let seen = sidecar.await_job("backup", "three fail", |job| job["consecutive_failures"].as_u64() >= Some(3));
-    assert_eq!((&seen["last"]["outcome"], &seen["last"]["attempts"]), (&"failed".into(), &2.into()), "{seen}");
+    let seen =
+        sidecar.await_job("backup", "three fail", |job| job["consecutive_failures"].as_u64() >= Some(3));
+    assert_eq!(
+        (&seen["last"]["outcome"], &seen["last"]["attempts"]),
+        (&"failed".into(), &2.into()),
+        "{seen}"
+    );
     assert!(seen["last_success"]["figures"]["snapshot"].is_string(), "{seen}");
     let why = sidecar.await_some("it is not ready", || match sidecar.readiness() {
         (false, why) => Some(why),
@@ -159,7 +164,8 @@ fn a_volume_that_has_a_successor_writes_nothing_more() {
     sidecar.end_well();
 }
 
-const HOURLY: &str = "hourly: {schedule: '@hourly', catch_up: true, command: [sh, -c, 'echo run >> $LAB/order'], access: none}
+const HOURLY: &str =
+    "hourly: {schedule: '@hourly', catch_up: true, command: [sh, -c, 'echo run >> $LAB/order'], access: none}
     dropped: {schedule: '@hourly', command: [sh, -c, 'echo run >> $LAB/dropped'], access: none}
     ticks: {schedule: '@every 1s', command: ['true'], access: none}";
 

@@ -7,10 +7,14 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
+use crate::base::clock::Clock;
 use crate::base::timestamp::Timestamp;
 
 /// It wakes at least this often, so that a clock that was set, or a machine that slept, is noticed.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the clock was set back.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Error)]
 #[error("the scheduler failed: {0}")]
@@ -58,8 +62,18 @@ impl Alarm {
         Ok(())
     }
 
-    pub async fn ring(&mut self) {
-        let _ = self.heard.recv().await;
+    pub async fn ring(&mut self, clock: &dyn Clock) {
+        loop {
+            tokio::select! {
+                _ = self.heard.recv() => break,
+                // The scheduler goes by the clock of the day: set back by an hour, it would ring an hour late.
+                () = tokio::time::sleep(LOOK) => {
+                    if self.armed.is_some_and(|armed| armed.since(clock.now()) > LONGEST_SLEEP) {
+                        break;
+                    }
+                }
+            }
+        }
         self.armed = None;
     }
 }
@@ -67,7 +81,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::{Clock, SystemClock};
+    use crate::base::clock::{ManualClock, SystemClock};
 
     #[tokio::test]
     async fn it_rings_soon_after_the_instant_and_can_be_armed_again() {
@@ -78,11 +92,21 @@ mod tests {
             alarm.arm(clock.now(), Some(instant)).await.unwrap();
             let rung = async {
                 while clock.now() < instant {
-                    alarm.ring().await;
+                    alarm.ring(&clock).await;
                     alarm.arm(clock.now(), Some(instant)).await.unwrap();
                 }
             };
             tokio::time::timeout(Duration::from_secs(30), rung).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_is_noticed_soon() {
+        let clock = ManualClock::at(SystemClock::default().now());
+        let mut alarm = Alarm::new().await.unwrap();
+        // As it is when an hour was taken away since it was armed.
+        let before = clock.now().plus(Duration::from_secs(3600));
+        alarm.arm(before, None).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), alarm.ring(&clock)).await.unwrap();
     }
 }

@@ -150,6 +150,7 @@ impl Engine {
         mut opened: impl FnMut(),
     ) -> Result<End, SidecarError> {
         let mut alarm = Alarm::new().await?;
+        let clock = Arc::clone(&self.means.scope.clock);
         loop {
             self.work();
             self.show();
@@ -172,7 +173,7 @@ impl Engine {
                     }
                 }
                 Some(order) = orders.recv() => self.order(order),
-                () = alarm.ring() => {}
+                () = alarm.ring(clock.as_ref()) => {}
                 () = tokio::time::sleep(patience.min(Duration::from_secs(3600))), if self.drain.is_some() => {}
             }
         }
