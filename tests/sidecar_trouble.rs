@@ -57,11 +57,11 @@ fn a_full_disk_costs_no_count() {
 
     drop(file);
     fs::remove_file(&filler).unwrap();
-    let seen = sidecar.await_job("backup", "it is written", |job| job["unsaved"].is_null());
-    assert_eq!(seen["failures"], 1, "{seen}");
-    sidecar.await_job("counts", "it is written", |job| job["unsaved"].is_null());
     let report = sidecar.ask("POST /jobs/backup/run?wait=true").1;
     assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["outcome"], "done", "{report}");
+    let seen = sidecar.await_job("backup", "it is written", |job| job["unsaved"].is_null());
+    assert_eq!((&seen["failures"], &seen["runs"]), (&1.into(), &2.into()), "{seen}");
+    sidecar.await_job("counts", "it is written", |job| job["unsaved"].is_null());
     let written = fs::read_to_string(state_dir.join("jobs/counts.json")).unwrap();
     let shown = sidecar.job("counts")["runs"].as_u64().unwrap();
     assert!(shown >= runs + 3 && written.contains("\"runs\":"), "{written}");
