@@ -1,12 +1,13 @@
 //! Processes with a PID namespace of their own: they die together, by one signal, as those of a container do.
 
 use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{spawn_waiting_for, wrap};
+use crate::support::wrap;
 
 #[derive(Debug)]
 pub struct Container(Child);
@@ -17,9 +18,15 @@ impl Container {
         Self(surrounding(inner, log).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 
-    /// Comes back when it has said `word` on stdout.
-    pub fn start_waiting_for(inner: &Command, word: &str, log: &Path) -> Self {
-        Self(spawn_waiting_for(&mut surrounding(inner, log), word))
+    /// Comes back when it has said a line on stdout, which means that it is up.
+    #[track_caller]
+    pub fn start_waiting(inner: &Command, log: &Path) -> Self {
+        let mut outer = surrounding(inner, log);
+        let mut child = outer.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let length = said.read_line(&mut String::new()).unwrap();
+        assert!(length > 0, "it did not start: {outer:?}\n{}", std::fs::read_to_string(log).unwrap());
+        Self(child)
     }
 }
 

@@ -65,7 +65,7 @@ impl App for Postgres {
         command.args(["-c", script, "start"]).arg(program("pg_ctl")).arg(main(lab)).arg(lab.path("run"));
         command.arg(format!("{settings} -c unix_socket_directories={}", lab.path("run").display()));
         Instance {
-            server: Some(Container::start_waiting_for(&command, "started", &lab.path("container.log"))),
+            server: Some(Container::start_waiting(&command, &lab.path("container.log"))),
             sidecar: None,
         }
     }
@@ -74,7 +74,7 @@ impl App for Postgres {
         let mut command = psql(lab);
         let padding = "repeat(md5(n::text), (1 + n%17)::int)";
         let transaction = format!("BEGIN; {}", TRANSACTION.replace("$PADDING", padding));
-        Session::open(&mut command, transaction, last)
+        Session::open(&mut command, transaction, last, lab.path("session.log"))
     }
 
     fn kill(&self, instance: &mut Instance, _: &mut Session) {

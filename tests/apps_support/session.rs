@@ -1,7 +1,9 @@
 //! Somebody who writes to a database through its shell: one transaction a line goes in, its number comes out when it
 //! is committed. Keeps when each was sent and answered.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use crate::now;
 
 #[derive(Debug)]
 pub struct Session {
+    log: PathBuf,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -22,12 +25,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn open(command: &mut Command, transaction: String, before: u64) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    /// What the shell says on stderr goes to the end of a file.
+    pub fn open(command: &mut Command, transaction: String, before: u64, log: PathBuf) -> Self {
+        let errors = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sent, answered, longest) = (Vec::new(), Vec::new(), Duration::ZERO);
-        Self { child, input, output, transaction, before, sent, answered, longest }
+        Self { log, child, input, output, transaction, before, sent, answered, longest }
     }
 
     /// One transaction, until it is committed.
@@ -51,7 +56,10 @@ impl Session {
 
     #[track_caller]
     pub fn receive(&mut self) {
-        assert!(self.receive_if_any(), "the database ended, after transaction {}", self.last_answered());
+        if !self.receive_if_any() {
+            let said = std::fs::read_to_string(&self.log).unwrap();
+            panic!("the database ended, after transaction {}:\n{said}", self.last_answered());
+        }
     }
 
     /// After the death of the database.

@@ -42,7 +42,7 @@ impl App for Sqlite {
         command.args(["-cmd", "PRAGMA wal_autocheckpoint=50;", "-cmd", ".output stdout"]).arg(database(lab));
         let padding = "hex(randomblob(20 + n%17*20))";
         let transaction = format!("BEGIN IMMEDIATE; {}", TRANSACTION.replace("$PADDING", padding));
-        Session::open(&mut command, transaction, last)
+        Session::open(&mut command, transaction, last, lab.path("session.log"))
     }
 
     fn kill(&self, _: &mut Instance, session: &mut Session) {
