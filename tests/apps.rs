@@ -16,15 +16,18 @@
 mod apps_support;
 mod support;
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use apps_support::container::Container;
-use apps_support::postgres::Postgres;
+use apps_support::postgres::{self, Postgres};
 use apps_support::session::Session;
 use apps_support::sqlite::Sqlite;
 use apps_support::{App, Instance};
 use chrono::DateTime;
-use support::{Lab, Random, is_root};
+use support::{Lab, Random, is_root, listing, run, shell};
 
 /// Fewer deaths would show nothing.
 const FEWEST_ROUNDS: u64 = 2;
@@ -42,6 +45,74 @@ fn sqlite_comes_back_whole_whenever_everything_dies() {
 #[ignore = "needs PostgreSQL: tests/run"]
 fn postgresql_comes_back_whole_whenever_everything_dies() {
     live_and_die(&Postgres);
+}
+
+#[test]
+fn a_hold_ends_with_its_thaw_or_its_time() {
+    let lab = Sqlite.found();
+    let (script, database) = (lab.path("bin/sqlite-hold"), lab.volume().join("wiki.db"));
+    let hold = |words: [&str; 2], database: &Path| {
+        let mut command = Command::new(&script);
+        command.args([words[0].as_ref(), database.as_os_str(), words[1].as_ref()]);
+        run(command.env("RUNTIME_DIRECTORY", lab.path("run")))
+    };
+    let write = |patience: &str| {
+        let mut command = Command::new("sqlite3");
+        command.args(["-cmd", &format!(".timeout {patience}")]).arg(&database);
+        run(command.arg("UPDATE head SET n = n")).code == 0
+    };
+    hold(["thaw", ""], &database).expect_code(0);
+    assert!(write("0"), "held without a freeze");
+    for _ in 0..2 {
+        // Again, as after the death of whoever froze.
+        hold(["freeze", "60"], &database).expect_code(0);
+        assert!(!write("0"), "not held");
+    }
+    for _ in 0..2 {
+        hold(["thaw", ""], &database).expect_code(0);
+    }
+    assert!(write("30000"), "still held");
+    hold(["freeze", "1"], &database).expect_code(0);
+    assert!(write("30000"), "held for ever");
+
+    let missing = lab.volume().join("none.db");
+    hold(["freeze", "60"], &missing).expect_code(1).says(&["there is no database"]);
+    assert!(!missing.exists());
+    fs::write(&missing, "something else, and long enough to be taken for a database of SQLite").unwrap();
+    hold(["freeze", "60"], &missing).expect_code(1).says(&["none.db", "not a database"]);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: tests/run"]
+fn a_copy_that_fails_leaves_the_one_before() {
+    let lab = Postgres.found();
+    let _instance = Postgres.start(&lab);
+    let live = lab.volume().join("main");
+    let copy = |at: &Path| {
+        let mut command = postgres::as_user(&lab, &lab.path("bin/postgres-copy"));
+        run(command.arg(&live).arg(lab.volume().join("copy")).env("PGHOST", at))
+    };
+    copy(&lab.path("run")).expect_code(0);
+    let before = listing(&lab.volume().join("copy"));
+    assert!(before.contains_key(Path::new("backup_label")));
+    let nobody_there = lab.path("nowhere");
+    assert_ne!(copy(&nobody_there).code, 0);
+    let elsewhere = lab.path("run/space");
+    fs::create_dir(&elsewhere).unwrap();
+    shell("chown postgres \"$1\"", &[elsewhere.as_os_str()]);
+    postgres::ask(&lab, &format!("CREATE TABLESPACE more LOCATION '{}'", elsewhere.display()));
+    assert_ne!(copy(&lab.path("run")).says(&["there are tablespaces"]).code, 0);
+    postgres::ask(&lab, "DROP TABLESPACE more");
+    // Somebody else is at it.
+    let mut beside = postgres::as_user(&lab, Path::new("flock"));
+    beside.arg(&live).arg(lab.path("bin/postgres-copy")).arg(&live).arg(lab.volume().join("copy"));
+    assert_ne!(run(&mut beside).says(&["another copy"]).code, 0);
+    postgres::ask(&lab, "SELECT pg_create_physical_replication_slot('volkeep', true)");
+    assert_ne!(copy(&lab.path("run")).says(&["already exists"]).code, 0);
+    assert_eq!(listing(&lab.volume().join("copy")), before);
+    postgres::ask(&lab, "SELECT pg_drop_replication_slot('volkeep')");
+    copy(&lab.path("run")).expect_code(0);
+    assert_ne!(listing(&lab.volume().join("copy")), before);
 }
 
 #[derive(Debug, Default)]
@@ -168,7 +239,7 @@ fn sidecar(lab: &Lab) -> Container {
 }
 
 fn log(lab: &Lab) -> String {
-    std::fs::read_to_string(lab.path("sidecar.log")).unwrap_or_default()
+    fs::read_to_string(lab.path("sidecar.log")).unwrap_or_default()
 }
 
 fn snapshots(lab: &Lab) -> usize {

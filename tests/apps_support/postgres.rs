@@ -93,7 +93,7 @@ fn main(lab: &Lab) -> PathBuf {
     lab.volume().join("main")
 }
 
-fn ask(lab: &Lab, sql: &str) -> String {
+pub fn ask(lab: &Lab, sql: &str) -> String {
     run(psql(lab).args(["-c", sql])).expect_code(0).stdout
 }
 
@@ -103,7 +103,7 @@ fn psql(lab: &Lab) -> Command {
     command
 }
 
-fn as_user(lab: &Lab, program: &Path) -> Command {
+pub fn as_user(lab: &Lab, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C.UTF-8");
