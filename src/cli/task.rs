@@ -4,6 +4,8 @@
 use clap::{Args, Subcommand};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::base::timestamp::Timestamp;
+use crate::cli::arguments::time;
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::means::one_line;
@@ -36,8 +38,8 @@ enum Wanted {
         turn: u64,
     },
     Lease {
-        #[arg(long)]
-        take: bool,
+        #[arg(long, value_parser = time)]
+        since: Timestamp,
     },
 }
 
@@ -48,7 +50,7 @@ impl From<Wanted> for Task {
             Wanted::Prune => Self::Prune,
             Wanted::Check => Self::Check,
             Wanted::Verify { percent, turn } => Self::Verify { percent, turn },
-            Wanted::Lease { take } => Self::Lease { take },
+            Wanted::Lease { since } => Self::Lease { since },
         }
     }
 }
@@ -79,8 +81,8 @@ fn work(task: Task, context: &mut Context<'_>) -> Result<TaskReport, Failure> {
         Task::Verify { percent, turn } => {
             check(&scope, CheckOptions { verify_percent: percent, verify_turn: Some(turn) })
         }
-        Task::Lease { take } => {
-            Ok(TaskReport { leases: ops::lease::keep(&scope, take)?, ..TaskReport::default() })
+        Task::Lease { since } => {
+            Ok(TaskReport { leases: ops::lease::keep(&scope, since)?, ..TaskReport::default() })
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::timestamp::Timestamp;
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Epoch, Presence, Repository, RepositoryError};
 use crate::volume::{Marker, Phase};
@@ -31,9 +32,10 @@ pub enum Held {
     Unknown,
 }
 
-/// With `take`, once at the start, a new epoch cuts off whatever this volume's former sidecar may still be doing.
-/// Another volume's lease is never taken here: that is the right of an init, or of a person.
-pub fn keep(scope: &Scope, take: bool) -> Result<Vec<LeaseKept>, OpsError> {
+/// Where this volume's lease is older than `since`, the start of the sidecar, a new epoch cuts off whatever its former
+/// sidecar may still be doing; a clock that was set makes one epoch more, or one less. Another volume's lease is never
+/// taken here: that is the right of an init, or of a person.
+pub fn keep(scope: &Scope, since: Timestamp) -> Result<Vec<LeaseKept>, OpsError> {
     scope.first_repository()?;
     // The marker is read and written here, as backups do it.
     let _alone = scope.backup_lock()?;
@@ -51,7 +53,7 @@ pub fn keep(scope: &Scope, take: bool) -> Result<Vec<LeaseKept>, OpsError> {
     for repository in &scope.repositories {
         let location = repository.location();
         let before = marker.epoch_in(&location);
-        let kept = match one(scope, repository.as_ref(), &marker, take) {
+        let kept = match one(scope, repository.as_ref(), &marker, since) {
             Ok(kept) => kept,
             Err(RepositoryError::Absent(absent)) => LeaseKept {
                 repository: location.clone(),
@@ -90,7 +92,7 @@ fn one(
     scope: &Scope,
     repository: &dyn Repository,
     marker: &Marker,
-    take: bool,
+    since: Timestamp,
 ) -> Result<LeaseKept, RepositoryError> {
     let location = repository.location();
     if let Presence::Absent(missing) = repository.probe()? {
@@ -101,7 +103,7 @@ fn one(
     let held =
         |epoch| LeaseKept { repository: location.clone(), held: Held::Yes, epoch: Some(epoch), reason: None };
     match repository.lease()? {
-        Some(lease) if lease.volume_id == marker.volume_id && !take => {
+        Some(lease) if lease.volume_id == marker.volume_id && lease.since >= since => {
             repository.refresh(&writer, lease.epoch)?;
             Ok(held(lease.epoch))
         }

@@ -32,7 +32,7 @@ pub fn run_once(means: &Means, job: &JobOptions, cancel: &Cancel) -> Result<Run,
         }
     };
     save(&record);
-    let turn = record.runs.saturating_sub(record.failures);
+    let turn = record.runs;
     let run = runner::run(means, &Orders { job: job.clone(), begun, turn, cancel: cancel.clone() });
     record.end(run.clone());
     save(&record);

@@ -8,7 +8,7 @@ use crate::hook;
 use crate::ops::{OpsError, Scope};
 use crate::sidecar::record::{Begun, Outcome, Record, Run};
 use crate::sidecar::state::States;
-use crate::volume::{LockGuard, Phase, VolumeError};
+use crate::volume::{LockGuard, LockKind, Phase, VolumeError};
 
 /// The volume is this sidecar's.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub fn open(
     let was_clean = loop {
         match mark_in_use(scope) {
             Err(OpsError::Volume(error @ VolumeError::Locked { .. })) => {
-                tracing::info!(%error, "standing by: somebody else's backup is under way");
+                tracing::info!(%error, "standing by: somebody else works on the volume");
             }
             other => break other?,
         }
@@ -110,6 +110,8 @@ fn cut_off(begun: Begun) -> Run {
 /// it was clean before. A volume that is not ready is left as it is: that is init's business.
 pub fn mark_in_use(scope: &Scope) -> Result<bool, OpsError> {
     let _alone = scope.backup_lock()?;
+    // Not while an init is under way, which calls the volume clean at its end.
+    let _lock = scope.lock(LockKind::Shared, "sidecar")?;
     match scope.volume.read_marker()? {
         Some(mut marker) if marker.phase == Phase::Ready => {
             let was_clean = std::mem::replace(&mut marker.clean, false);

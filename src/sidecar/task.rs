@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::timestamp::Timestamp;
 use crate::ops::lease::LeaseKept;
 use crate::sidecar::record::Figures;
 
@@ -19,9 +20,9 @@ pub enum Task {
         percent: u8,
         turn: u64,
     },
-    /// `take` begins a new epoch.
+    /// Where the lease is older than this, a new epoch is begun.
     Lease {
-        take: bool,
+        since: Timestamp,
     },
 }
 
@@ -50,8 +51,7 @@ impl Task {
             Self::Verify { percent, turn } => {
                 words(&[COMMAND, "verify", "--percent", &percent.to_string(), "--turn", &turn.to_string()])
             }
-            Self::Lease { take: false } => words(&[COMMAND, "lease"]),
-            Self::Lease { take: true } => words(&[COMMAND, "lease", "--take"]),
+            Self::Lease { since } => words(&[COMMAND, "lease", "--since", &since.to_rfc3339()]),
         }
     }
 }

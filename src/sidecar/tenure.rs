@@ -25,20 +25,23 @@ pub type Kept = Result<TaskReport, ChildError>;
 pub struct Tenure {
     under_way: bool,
     due: Option<Instant>,
-    /// Each repository's lease was had once.
-    taken: bool,
     leases: Vec<LeaseStatus>,
     stop: Cancel,
 }
 
 impl Tenure {
     /// Sends a child out if it is time. Not while somebody runs who holds the locks that it needs and keeps the lease
-    /// himself.
-    pub fn send(&mut self, program: &Program, report: impl FnOnce(Kept) + Send + 'static) {
+    /// himself. `started` is when the sidecar did.
+    pub fn send(
+        &mut self,
+        program: &Program,
+        started: Timestamp,
+        report: impl FnOnce(Kept) + Send + 'static,
+    ) {
         if self.under_way || self.due.is_some_and(|due| Instant::now() < due) {
             return;
         }
-        let (program, task) = (program.clone(), Task::Lease { take: !self.taken });
+        let (program, task) = (program.clone(), Task::Lease { since: started });
         let stop = self.stop.clone();
         let sent = thread::Builder::new()
             .name("lease".to_owned())
@@ -61,7 +64,6 @@ impl Tenure {
         for lease in &leases {
             self.note(lease, now);
         }
-        self.taken |= all_well;
         self.due = Some(Instant::now() + if all_well { PERIOD } else { SHORT_PERIOD });
     }
 
@@ -177,7 +179,7 @@ mod tests {
         };
         let (sender, ended) = std::sync::mpsc::channel();
         let mut tenure = Tenure::default();
-        tenure.send(&program, move |kept| drop(sender.send(kept)));
+        tenure.send(&program, Timestamp::default(), move |kept| drop(sender.send(kept)));
         assert!(tenure.is_under_way());
         tenure.stop();
         let kept = ended.recv_timeout(Duration::from_secs(60)).unwrap();

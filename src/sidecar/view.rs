@@ -96,7 +96,10 @@ fn late_backup(engine: &Engine, job: &JobOptions, now: Timestamp) -> Option<Stri
         return None;
     }
     let slot = engine.slots.get(&job.name)?;
-    if slot.record.running.is_some() {
+    // One that is under way is about to mend it, unless it takes as long as a late one may.
+    if let Some(begun) = &slot.record.running
+        && now <= due_by(&engine.means.options, job, begun.started)?
+    {
         return None;
     }
     let last = slot.record.last_success.as_ref().map(|run| run.started);

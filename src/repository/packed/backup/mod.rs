@@ -278,7 +278,7 @@ fn walk_and_store(
             store.then_some(store_segment),
             refresher.map_or(0, Refresher::epoch),
         );
-        // Plain and compressed bytes of what is under way take twice this; the packs take half.
+        // Plain and compressed bytes of what is under way take twice this; the packs take three eighths.
         let limit = request.workers.memory / 8;
         let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
         let former = ParentReader::new(shared.objects, cache, parent, &stored.packs);

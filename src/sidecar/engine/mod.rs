@@ -1,6 +1,9 @@
 //! The sidecar's loop: takes what is due and what is asked for, has it run, keeps the records and shows what is
 //! going on. Decides by asking the timetable and the desk; what blocks is done by threads that report back here.
 
+mod ending;
+mod reload;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +17,7 @@ use crate::base::timestamp::Timestamp;
 use crate::schedule::{self, Timetable};
 use crate::sidecar::alarm::Alarm;
 use crate::sidecar::control::{Order, OrderError};
-use crate::sidecar::desk::{Desk, Needs, Overlap, Verdict};
+use crate::sidecar::desk::{Desk, Verdict};
 use crate::sidecar::drain::{Drain, Step};
 use crate::sidecar::lookout::{Look, Lookout};
 use crate::sidecar::means::{Means, Reload};
@@ -285,7 +288,7 @@ impl Engine {
         if !self.is_writing() {
             let events = self.events.clone();
             let report = move |kept| drop(events.send(Event::Kept(kept)));
-            self.tenure.send(&self.means.program, report);
+            self.tenure.send(&self.means.program, self.started, report);
         }
         let unsaved = |slot: &Slot| slot.unsaved.is_some();
         if self.slots.values().any(unsaved) && self.again.is_due(self.means.scope.clock.elapsed()) {
@@ -337,8 +340,8 @@ impl Engine {
         slot.listening = std::mem::take(&mut slot.asked);
         slot.record.running = Some(begun.clone());
         slot.record.timing = timing.or(slot.record.timing.take());
-        // Successful runs so far: which part is verified next.
-        let turn = slot.record.runs - slot.record.failures.min(slot.record.runs);
+        // Which part is verified next: the one that failed has its turn again when the others had theirs.
+        let turn = slot.record.runs;
         tracing::info!(job = name, trigger = ?trigger, "begins");
         self.notifier.begun(&job.name);
         self.save(name);
@@ -474,113 +477,6 @@ impl Engine {
         let _ = order.reply.send(answer);
     }
 
-    fn begin_reload(&mut self) {
-        let (reload, events) = (Arc::clone(&self.reload), self.events.clone());
-        // Reads files, maybe from a file system that hangs.
-        thread::spawn(move || drop(events.send(Event::Reloaded(Box::new(reload())))));
-    }
-
-    fn reloaded(&mut self, reloaded: Result<Means, String>) {
-        let checked = reloaded.and_then(|means| match self.means.needs_restart(&means) {
-            Some(reason) => Err(reason),
-            None => Ok(means),
-        });
-        match checked {
-            Ok(means) => {
-                tracing::info!(jobs = means.options.jobs.len(), "the new configuration is in force");
-                self.notifier.retarget(means.options.notify.clone());
-                let _ = self.token.send(means.options.token.clone());
-                if means.options.listen != self.means.options.listen {
-                    tracing::warn!("sidecar.listen changes with the next start only");
-                }
-                self.means = means;
-                self.refused = None;
-                if self.opened.is_some() {
-                    self.learn_new_jobs();
-                    self.timetable.replace(self.timed_jobs(), self.now());
-                    self.settle_all();
-                    self.tenure.hurry();
-                }
-            }
-            Err(reason) => {
-                tracing::error!(reason, "the new configuration is refused; the old one stays in force");
-                self.refused = Some(reason);
-            }
-        }
-    }
-
-    /// A job that comes, or comes back, goes on from the state that it left on the volume.
-    fn learn_new_jobs(&mut self) {
-        let states = crate::sidecar::state::States::below(self.means.scope.state_dir());
-        for job in &self.means.options.jobs {
-            if !self.slots.contains_key(&job.name) {
-                let record = states.load(&job.name).unwrap_or_else(|error| {
-                    tracing::warn!(job = job.name, %error, "the state of this job cannot be read");
-                    Record::default()
-                });
-                self.slots.insert(job.name.clone(), Slot { record, ..Slot::default() });
-            }
-        }
-    }
-
-    fn begin_drain(&mut self) {
-        if self.drain.is_some() {
-            return;
-        }
-        let was_working = self.stage == Stage::Working;
-        self.stage = Stage::Draining;
-        self.drain = Some(Drain::begin(self.means.scope.clock.elapsed(), self.means.options.grace));
-        for name in self.desk.clear() {
-            // Whoever asked hears that it will not come.
-            self.slots.entry(name).or_default().asked.clear();
-        }
-        if was_working && self.means.options.backup_on_shutdown {
-            let needs = Needs { volume: crate::sidecar::desk::Access::Shared, repository: true };
-            self.desk.want(BACKUP, Trigger::Shutdown, needs, Overlap::Queue);
-        }
-        self.tenure.stop();
-        tracing::info!(grace = ?self.means.options.grace, "ending");
-    }
-
-    fn drain_step(&mut self) -> Option<Step> {
-        let step = self.drain.as_mut()?.step(self.means.scope.clock.elapsed());
-        if step == Step::Cancel {
-            self.desk.clear();
-            for (name, slot) in &self.slots {
-                if let Some(cancel) = &slot.running {
-                    tracing::warn!(job = name, "told to stop: the time to end is nearly over");
-                    cancel.cancel();
-                }
-            }
-        }
-        Some(step)
-    }
-
-    fn given_up(&self) -> End {
-        for (name, slot) in &self.slots {
-            if slot.running.is_some() {
-                tracing::error!(job = name, "left behind: the time to end is over");
-            }
-        }
-        if self.is_idle() { End::InOrder } else { End::GaveUp }
-    }
-
-    /// What is left to do when nothing works any more. Gives the volume back.
-    pub fn close(&mut self) -> Option<Opened> {
-        self.saver.settle();
-        self.opened.take()
-    }
-
-    /// How much of the time to end is left.
-    pub fn time_left(&self) -> Duration {
-        self.drain.map_or(Duration::ZERO, |drain| drain.left(self.means.scope.clock.elapsed()))
-    }
-
-    /// Has the last notices sent.
-    pub fn say_goodbye(self, within: Duration) {
-        self.notifier.finish(within);
-    }
-
     fn save(&self, name: &str) {
         if let Some(slot) = self.slots.get(name) {
             self.saver.save(name, &slot.record);
@@ -593,5 +489,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
 mod tests;

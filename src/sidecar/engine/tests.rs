@@ -8,6 +8,7 @@ use crate::ops::scope::SourceOptions;
 use crate::repository::Workers;
 use crate::sidecar::child::Program;
 use crate::sidecar::desk::Access;
+use crate::sidecar::desk::{Needs, Overlap};
 use crate::sidecar::options::SidecarOptions;
 use crate::sidecar::sample;
 use crate::sidecar::state::States;
