@@ -1,13 +1,13 @@
 //! Single steps of the loop, without the loop.
 
 use super::*;
+use crate::base::clock::{Clock, ManualClock};
 use crate::base::progress::Progress;
 use crate::ops::Scope;
 use crate::ops::scope::SourceOptions;
 use crate::repository::Workers;
 use crate::sidecar::child::Program;
 use crate::sidecar::desk::{Access, Needs, Overlap};
-use crate::sidecar::desk::{Needs, Overlap};
 use crate::sidecar::options::SidecarOptions;
 use crate::sidecar::sample;
 use crate::sidecar::state::States;
