@@ -14,6 +14,7 @@ use crate::cli::scope::scope_of;
 use crate::config::model::Config;
 use crate::config::{self, Flags, Loaded, Needs};
 use crate::sidecar::child::Program;
+use crate::sidecar::drain::patience;
 use crate::sidecar::options::SidecarOptions;
 use crate::sidecar::{Means, Reload};
 
@@ -57,7 +58,12 @@ fn made_of(
     let scope = scope_of(&loaded.config, environment, cancel)?;
     let mut arguments = vec!["--config".to_owned(), CONFIGURATION.to_owned()];
     arguments.extend(arguments_of(flags));
-    let program = Program { path: PathBuf::from(OURSELVES), arguments, configuration: loaded.text.clone() };
+    let program = Program {
+        path: PathBuf::from(OURSELVES),
+        arguments,
+        configuration: loaded.text.clone(),
+        patience: patience(loaded.config.sidecar.grace.0),
+    };
     Ok(Means {
         options: Arc::new(sidecar_options(&loaded.config)?),
         configured: scope.clock.now(),

@@ -32,6 +32,8 @@ pub struct Program {
     pub arguments: Vec<String>,
     /// Goes to its stdin, where the arguments say that the configuration is.
     pub configuration: Secret,
+    /// How long it has to give up in order when the sidecar ends; then it is killed, which is as safe.
+    pub patience: Duration,
 }
 
 #[derive(Debug, Error)]
@@ -86,9 +88,18 @@ pub fn run(
             late.map(ChildError::TimedOut).or(cancel.is_cancelled().then_some(ChildError::Cancelled))
         {
             signal(&child, Signal::TERM);
-            let text = answer.recv_timeout(TERM_GRACE).unwrap_or_default();
+            let patience = match error {
+                ChildError::Cancelled => program.patience,
+                _ => TERM_GRACE,
+            };
             ended_by_us = Some(error);
-            break text;
+            match answer.recv_timeout(patience) {
+                Ok(text) => break text,
+                Err(_) => {
+                    signal(&child, Signal::KILL);
+                    break Vec::new();
+                }
+            }
         }
     };
     // Whatever it started goes with it; after an answer nothing is left to be done.
@@ -144,6 +155,7 @@ mod tests {
             path: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             configuration: Secret::new("answer: 42\n"),
+            patience: Duration::from_secs(5),
         }
     }
 
@@ -178,6 +190,18 @@ mod tests {
         let error = run_it("sleep 600 & wait", Some(limit)).unwrap_err();
         assert!(matches!(error, ChildError::TimedOut(_)), "{error}");
         assert!(started.elapsed() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn one_that_does_not_heed_the_end_is_killed_in_time() {
+        let program =
+            Program { patience: Duration::from_millis(100), ..shell("trap '' TERM; sleep 600 & wait; wait") };
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let started = Instant::now();
+        let error = run(&program, Task::Backup, None, &cancel).unwrap_err();
+        assert!(matches!(error, ChildError::Cancelled), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

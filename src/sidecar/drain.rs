@@ -7,6 +7,16 @@ use std::time::Duration;
 const LAST_PART: u32 = 4;
 const LONGEST_LAST_PART: Duration = Duration::from_secs(10);
 
+/// How long one that is told to stop has to give up in order: so short that there is time left to end it, to note
+/// what became of it and to mark the volume.
+pub fn patience(grace: Duration) -> Duration {
+    last_part(grace) / 2
+}
+
+fn last_part(grace: Duration) -> Duration {
+    (grace / LAST_PART).min(LONGEST_LAST_PART)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Wait for those who work, at most so long.
@@ -33,7 +43,7 @@ impl Drain {
 
     pub fn step(&mut self, now: Duration) -> Step {
         let passed = now.saturating_sub(self.begun);
-        let cancel_at = self.grace.saturating_sub((self.grace / LAST_PART).min(LONGEST_LAST_PART));
+        let cancel_at = self.grace.saturating_sub(last_part(self.grace));
         if passed >= self.grace {
             Step::GiveUp
         } else if self.cancelled {

@@ -176,6 +176,7 @@ mod tests {
             path: "/bin/sh".into(),
             arguments: vec!["-c".into(), "sleep 600".into()],
             configuration: Secret::new(""),
+            patience: Duration::from_secs(5),
         };
         let (sender, ended) = std::sync::mpsc::channel();
         let mut tenure = Tenure::default();

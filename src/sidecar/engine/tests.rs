@@ -61,8 +61,12 @@ fn at_work() -> Lab {
         jobs: vec![backup],
         notify: Vec::new(),
     };
-    let program =
-        Program { path: "/bin/false".into(), arguments: Vec::new(), configuration: Secret::new("") };
+    let program = Program {
+        path: "/bin/false".into(),
+        arguments: Vec::new(),
+        configuration: Secret::new(""),
+        patience: HOUR,
+    };
     let lock = scope.sidecar_lock("sidecar").unwrap();
     let means = Means {
         options: Arc::new(options),
