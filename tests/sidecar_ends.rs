@@ -230,7 +230,7 @@ fn somebody_elses_backup_does_not_keep_it_from_ending_or_starting() {
 
     lab.set("VOLKEEP_VOLUME_LOCK_WAIT", "100ms");
     let next = lab.spawn_sidecar();
-    next.await_line("somebody else's backup is under way");
+    next.await_line("somebody else works on the volume");
     assert!(next.try_ask("GET /status").is_err());
     drop(other);
     next.await_status("it works", |status| status["stage"] == "working");
