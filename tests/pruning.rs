@@ -39,6 +39,7 @@ use volkeep::snapshot::summary::Wanted;
 use volkeep::store::faulty::{Failure, Fault, Operation, Rule};
 use volkeep::store::{MemoryStore, ObjectStore};
 
+/// Enough that each of the things counted below comes to pass many times.
 const SCHEDULES: u64 = 240;
 const GRACE: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -61,44 +62,45 @@ enum Trouble {
 /// What happened how often, so that schedules that never come to the point do not pass for a proof.
 #[derive(Debug, Default)]
 struct Tally {
-    stored: u32,
-    copied: u32,
-    fenced: u32,
-    died: u32,
-    forgotten: u32,
+    stored: u64,
+    copied: u64,
+    fenced: u64,
+    died: u64,
+    forgotten: u64,
     condemned: u64,
     deleted: u64,
     pardoned: u64,
-    restored: u32,
-    restores_too_long: u32,
-    left_behind: u32,
-    left_broken: u32,
+    restored: u64,
+    restores_too_long: u64,
+    left_behind: u64,
+    left_broken: u64,
 }
 
 #[test]
 fn nothing_that_was_stored_is_lost() {
     let tally = run(Trouble::None, SCHEDULES);
-    assert!(tally.stored > 1_000 && tally.fenced > 1_000 && tally.restored > 1_000, "{tally:?}");
-    assert!(tally.forgotten > 1_000 && tally.condemned > 500 && tally.deleted > 500, "{tally:?}");
-    assert!(tally.copied > 500, "{tally:?}");
+    let (all, half) = (SCHEDULES, SCHEDULES / 2);
+    assert!(tally.stored > all && tally.fenced > all && tally.restored > all, "{tally:?}");
+    assert!(tally.forgotten > all && tally.condemned > half && tally.deleted > half, "{tally:?}");
+    assert!(tally.copied > half, "{tally:?}");
 }
 
 #[test]
 fn nor_when_responses_are_lost() {
     let tally = run(Trouble::LostResponses, SCHEDULES / 4);
-    assert!(tally.stored > 500 && tally.deleted > 100, "{tally:?}");
+    assert!(tally.stored > SCHEDULES / 2 && tally.deleted > SCHEDULES / 10, "{tally:?}");
 }
 
 #[test]
 fn nor_when_anybody_dies_at_any_request() {
     let tally = run(Trouble::Deaths, SCHEDULES);
-    assert!(tally.died > 1_000 && tally.deleted > 500 && tally.left_behind > 0, "{tally:?}");
+    assert!(tally.died > SCHEDULES && tally.deleted > SCHEDULES / 2 && tally.left_behind > 0, "{tally:?}");
 }
 
 #[test]
 fn nor_where_conditions_are_ignored() {
     let tally = run(Trouble::Careless, SCHEDULES / 2);
-    assert!(tally.died > 500 && tally.deleted > 200, "{tally:?}");
+    assert!(tally.died > SCHEDULES / 2 && tally.deleted > SCHEDULES / 5, "{tally:?}");
 }
 
 /// In a single instant: a prune that was cut off is about to delete what its successor has notes of.
@@ -345,7 +347,7 @@ impl Actor<'_> {
         for _ in 0..2 {
             match self.world.copy(origin, self.pod) {
                 Ok(report) => {
-                    self.tally.copied += report.copied.len() as u32;
+                    self.tally.copied += report.copied.len() as u64;
                     match report.stopped {
                         None => {}
                         Some(RepositoryError::Fenced { .. }) => self.tally.fenced += 1,
@@ -389,7 +391,7 @@ impl Actor<'_> {
 
     fn prune(&mut self) -> Result<(), String> {
         let outcome = self.world.prune(self.pod, 1 + self.random.below(2) as u32, GRACE).map(|report| {
-            self.tally.forgotten += report.forgotten.len() as u32;
+            self.tally.forgotten += report.forgotten.len() as u64;
             self.tally.condemned += report.condemned.packs;
             self.tally.deleted += report.deleted.packs;
             self.tally.pardoned += report.pardoned.packs;

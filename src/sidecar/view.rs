@@ -85,7 +85,7 @@ fn not_ready(engine: &Engine, now: Timestamp) -> Vec<String> {
             Err(reason) => reasons.push(format!("the state of the volume cannot be told: {reason}")),
         },
     }
-    reasons.extend(engine.tenure.troubles(now, engine.is_writing()));
+    reasons.extend(engine.tenure.troubles(now, engine.is_writing_well()));
     reasons.extend(engine.means.options.jobs.iter().filter_map(|job| late_backup(engine, job, now)));
     reasons
 }
@@ -96,8 +96,8 @@ fn late_backup(engine: &Engine, job: &JobOptions, now: Timestamp) -> Option<Stri
         return None;
     }
     let slot = engine.slots.get(&job.name)?;
-    // One that is under way is about to mend it, unless it takes as long as a late one may.
-    if let Some(begun) = &slot.record.running
+    // One that is under way is about to mend it, unless those before it did not, or it takes as long as a late one may.
+    if let Some(begun) = slot.record.running.as_ref().filter(|_| slot.is_promising())
         && now <= due_by(&engine.means.options, job, begun.started)?
     {
         return None;

@@ -99,6 +99,13 @@ pub struct Engine {
     status: watch::Sender<Arc<Status>>,
 }
 
+impl Slot {
+    /// A run is under way, and the one before was a success.
+    pub fn is_promising(&self) -> bool {
+        self.record.running.is_some() && self.record.consecutive_failures == 0
+    }
+}
+
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
@@ -302,8 +309,18 @@ impl Engine {
     /// Somebody runs who writes to the repositories: who holds the locks under which leases are kept, and keeps the
     /// lease himself.
     pub(super) fn is_writing(&self) -> bool {
+        self.writers().next().is_some()
+    }
+
+    /// As `is_writing`, and there is reason to hope that it ends well: a store that is away keeps a run under way nearly
+    /// all the time.
+    pub(super) fn is_writing_well(&self) -> bool {
+        self.writers().any(|job| self.slots.get(&job.name).is_some_and(Slot::is_promising))
+    }
+
+    fn writers(&self) -> impl Iterator<Item = &JobOptions> {
         let writes = |job: &&JobOptions| matches!(job.work, Work::Backup | Work::Prune);
-        self.means.options.jobs.iter().filter(writes).any(|job| self.desk.is_running(&job.name))
+        self.means.options.jobs.iter().filter(writes).filter(|job| self.desk.is_running(&job.name))
     }
 
     /// Tells of jobs that should have succeeded by now and have not.

@@ -4,13 +4,16 @@ use super::*;
 use crate::base::clock::{Clock, ManualClock};
 use crate::base::progress::Progress;
 use crate::ops::Scope;
+use crate::ops::lease::{Held, LeaseKept};
 use crate::ops::scope::SourceOptions;
 use crate::repository::Workers;
 use crate::sidecar::child::Program;
 use crate::sidecar::desk::{Access, Needs, Overlap};
 use crate::sidecar::options::SidecarOptions;
+use crate::sidecar::record::Outcome;
 use crate::sidecar::sample;
 use crate::sidecar::state::States;
+use crate::sidecar::task::TaskReport;
 use crate::volume::{Volume, VolumeOptions};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -137,4 +140,27 @@ fn whoever_asked_for_a_job_that_went_away_is_told() {
     lab.engine.slots.entry("gone".into()).or_default().asked.push(sender);
     lab.engine.begin("gone", Trigger::Request);
     assert_eq!(receiver.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+}
+
+/// A store that is away keeps a run under way nearly all the time: none of them is a reason to hope.
+#[test]
+fn a_run_after_failures_excuses_neither_age_nor_lease() {
+    let mut lab = at_work();
+    let lease = LeaseKept { repository: "there".into(), held: Held::Yes, epoch: Some(1), reason: None };
+    let report = TaskReport { leases: vec![lease], ..TaskReport::default() };
+    lab.engine.tenure.back(Ok(report), sample::NOON);
+    lab.engine.slots.get_mut(BACKUP).unwrap().record.last_success = Some(sample::run(Outcome::Done));
+    lab.clock.advance(3 * HOUR);
+    let now = lab.engine.now();
+    lab.engine.want(BACKUP, Trigger::Request);
+    lab.engine.desk.begin_next().unwrap();
+    lab.engine.slots.get_mut(BACKUP).unwrap().record.running =
+        Some(Begun { trigger: Trigger::Schedule, started: now });
+    let mut troubles = |failures| {
+        lab.engine.slots.get_mut(BACKUP).unwrap().record.consecutive_failures = failures;
+        let reasons = view::status(&lab.engine, now).not_ready.join("\n");
+        ["the last backup is", "the lease of there is not held"].map(|trouble| reasons.contains(trouble))
+    };
+    assert_eq!(troubles(0), [false, false], "a long backup");
+    assert_eq!(troubles(3), [true, true], "one more attempt");
 }
