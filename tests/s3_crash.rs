@@ -128,11 +128,11 @@ fn what_a_killed_backup_uploaded_is_used_by_the_next() {
     after_killed_backup(&lab, &first, "killed while a pack was on its way");
 }
 
-/// Between the lab and the server, and small packs, so that a backup has several.
+/// Between the lab and the server, and small packs, so that a backup has several, and two uploaders.
 fn proxy_before(lab: &mut Lab) -> Proxy {
     let proxy = Proxy::to(&lab.bucket().0.endpoint);
     lab.by_way_of(proxy.endpoint());
-    lab.set("VOLKEEP_LIMITS_MEMORY", "24MiB");
+    lab.set("VOLKEEP_LIMITS_MEMORY", "32MiB");
     proxy
 }
 
