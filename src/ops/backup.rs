@@ -70,10 +70,7 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
             }
         }
     }
-    if stored.is_empty() {
-        return OpsError::of_each(failures).map_or(Ok((stored, None)), Err);
-    }
-    Ok((stored, OpsError::partly(scope.repositories.len(), failures)))
+    OpsError::sum_up(stored, failures, scope.repositories.len())
 }
 
 /// Pure: whether the volume is in a state that deserves to become the newest snapshot.

@@ -130,6 +130,15 @@ impl OpsError {
         }
     }
 
+    /// What came of work on `of` repositories: an error only if none was served, else what was done, and beside it what
+    /// to say of those that failed.
+    pub fn sum_up<T>(done: Vec<T>, failures: Vec<Self>, of: usize) -> Result<(Vec<T>, Option<Self>), Self> {
+        if done.is_empty() {
+            return Self::of_each(failures).map_or(Ok((done, None)), Err);
+        }
+        Ok((done, Self::partly(of, failures)))
+    }
+
     /// Something stored is not what was written: another repository may have it whole.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Repository(error) if error.is_damage())

@@ -92,10 +92,7 @@ fn each(
             }
         }
     }
-    if pruned.is_empty() {
-        return OpsError::of_each(failures).map_or(Ok((pruned, None)), Err);
-    }
-    Ok((pruned, OpsError::partly(scope.repositories.len(), failures)))
+    OpsError::sum_up(pruned, failures, scope.repositories.len())
 }
 
 fn one(

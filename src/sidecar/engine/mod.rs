@@ -467,7 +467,7 @@ impl Engine {
         let is_backup = self.means.options.job(name).is_some_and(|job| matches!(job.work, Work::Backup));
         if is_backup {
             match run.code {
-                0 | 3 => self.tenure.confirmed(now),
+                runner::code::DONE | runner::code::PARTIAL => self.tenure.confirmed(now),
                 _ => self.tenure.hurry(),
             }
             self.lookout.hurry();
