@@ -1,6 +1,8 @@
 //! Text that must not show up in logs, errors or printed configuration.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -21,6 +23,24 @@ impl Secret {
     /// The text itself; the name is long so that its uses stand out.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+/// A secret, or where it is.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    Value(Secret),
+    /// Read again each time it is needed, so that a secret that was changed in place is noticed.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// The text as it is, white space included.
+    pub fn read(&self) -> io::Result<Secret> {
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
+            Self::File(path) => std::fs::read_to_string(path).map(Secret::new),
+        }
     }
 }
 

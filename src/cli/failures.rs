@@ -82,6 +82,8 @@ fn repository(error: &RepositoryError) -> Exit {
         | RepositoryError::LeaseElsewhere { .. }
         | RepositoryError::NotWithdrawn { .. } => Exit::InUse,
         RepositoryError::Refused(_) => Exit::Refused,
+        RepositoryError::HostKey { .. } => Exit::Denied,
+        RepositoryError::Rejected { .. } | RepositoryError::TooLarge { .. } => Exit::Failed,
         RepositoryError::Tree(_)
         | RepositoryError::Local { .. }
         | RepositoryError::Cancelled

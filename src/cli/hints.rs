@@ -12,6 +12,9 @@ pub fn absent(absent: &Absent) -> String {
             "is the backup disk mounted? If the address is right and this is the first boot, `volkeep repository \
              init` makes the directory and the repository, or init.create_repository allows it"
         }
+        Missing::Container(
+            Container::GitRepository | Container::EmptyGitRepository | Container::GitBranch,
+        ) => "is the address right, and may this key see it? Make the empty repository at the git host first",
         Missing::Repository(_) => {
             "if the address is right and this is the first boot, make the repository by `volkeep repository init` \
              or allow it by init.create_repository"

@@ -180,8 +180,9 @@ fn what_is_shown_reads_back_the_same() {
 #[cfg(feature = "s3")]
 mod s3 {
     use super::*;
+    use crate::base::secret::SecretSource;
     use crate::repository::Location;
-    use crate::store::s3::{S3Credentials, S3Encryption, S3Options, SecretSource};
+    use crate::store::s3::{S3Credentials, S3Encryption, S3Options};
 
     fn section(url: &str, s3: &str) -> Scene {
         Scene::with_file(&format!("volume: {{path: /data}}\nrepositories:\n- url: '{url}'\n  s3: {{{s3}}}\n"))

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "s3")]
+use crate::base::secret::SecretSource;
 use crate::base::secret::{REDACTED, Secret};
 use crate::config::repository_url::RepositoryUrl;
 #[cfg(feature = "s3")]
 use crate::config::repository_url::S3Address;
 #[cfg(feature = "s3")]
-use crate::store::s3::{S3Credentials, S3Encryption, S3Options, SecretSource};
+use crate::store::s3::{S3Credentials, S3Encryption, S3Options};
 
 /// As whom, and on which terms, the bucket of an `s3://` address is used. Without keys here the usual chain is
 /// asked: environment, profile, web identity, container, instance.

@@ -1,5 +1,6 @@
 //! What can go wrong with a repository, told apart by whose fault it is.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -37,6 +38,15 @@ pub enum RepositoryError {
          withdrawn: {source}"
     )]
     NotWithdrawn { location: String, id: SnapshotId, epoch: u64, source: Box<StoreError> },
+    /// The server did not take what was pushed: nothing was changed there.
+    #[error("{location} did not take the push: {reason}; nothing was committed")]
+    Rejected { location: String, reason: String },
+    /// Files that the host will not take, found out before anything was sent. The list is cut, the count is not.
+    #[error("{count} files are larger than the {limit} bytes that {location} takes: {}", files.join(", "))]
+    TooLarge { location: String, limit: u64, files: Vec<String>, count: u64 },
+    /// Who answers is not known to be the right one: no secret was sent.
+    #[error("the ssh server {host} {trouble}; its key is {fingerprint}")]
+    HostKey { host: String, trouble: HostKeyTrouble, fingerprint: String },
     /// A guard of the caller does not want this snapshot to become the newest.
     #[error("refused: {0}")]
     Refused(String),
@@ -51,6 +61,26 @@ pub enum RepositoryError {
     /// A defect of ours or a thread that could not be started.
     #[error("a worker ended early: {0}")]
     Worker(String),
+}
+
+/// What is wrong with the key of an ssh server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKeyTrouble {
+    /// No line of the known hosts names it.
+    Unknown,
+    /// There is a line with another key.
+    Changed,
+    Revoked,
+}
+
+impl fmt::Display for HostKeyTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "is not among the known hosts",
+            Self::Changed => "has another key than the known hosts say",
+            Self::Revoked => "has a key that the known hosts revoke",
+        })
+    }
 }
 
 impl RepositoryError {

@@ -3,6 +3,8 @@
 
 pub mod copy;
 pub mod error;
+#[cfg(feature = "git")]
+pub mod git;
 pub mod open;
 pub mod packed;
 pub mod prune;
@@ -13,7 +15,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 
 pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, PlannedCopy, Route};
-pub use error::RepositoryError;
+pub use error::{HostKeyTrouble, RepositoryError};
 pub use open::{Location, RepositoryOptions, open, route};
 pub use prune::{Amount, PruneReport, PruneRequest};
 pub use request::{

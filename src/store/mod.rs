@@ -108,6 +108,11 @@ pub type Visit<'a> = &'a mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>;
 pub enum Container {
     Directory,
     Bucket,
+    GitRepository,
+    /// A git repository without any branch.
+    EmptyGitRepository,
+    /// A branch that nothing but other programs or people committed to.
+    GitBranch,
 }
 
 impl fmt::Display for Container {
@@ -115,6 +120,9 @@ impl fmt::Display for Container {
         f.write_str(match self {
             Self::Directory => "directory",
             Self::Bucket => "bucket",
+            Self::GitRepository => "git repository",
+            Self::EmptyGitRepository => "empty git repository",
+            Self::GitBranch => "branch",
         })
     }
 }

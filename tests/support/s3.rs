@@ -12,8 +12,8 @@ use aws_sdk_s3::types::{
     BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled,
     ObjectLockRetentionMode, ObjectLockRule, VersioningConfiguration,
 };
-use volkeep::base::secret::Secret;
-use volkeep::store::s3::{S3Credentials, S3Options, SecretSource};
+use volkeep::base::secret::{Secret, SecretSource};
+use volkeep::store::s3::{S3Credentials, S3Options};
 use volkeep::store::{ObjectStore, S3Store};
 
 /// A server, and one of its users.

@@ -22,8 +22,9 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
 
+use crate::base::secret::SecretSource;
 use crate::store::StoreError;
-use crate::store::s3::options::{S3Credentials, S3Options, SecretSource};
+use crate::store::s3::options::{S3Credentials, S3Options};
 use crate::store::s3::transport::Watched;
 use crate::store::s3::whole::WholeAnswers;
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 
-pub use options::{S3Credentials, S3Encryption, S3Options, SecretSource};
+pub use options::{S3Credentials, S3Encryption, S3Options};
 
 use crate::base::cancel::Cancel;
 use crate::base::timestamp::Timestamp;

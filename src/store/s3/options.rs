@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::secret::Secret;
+use crate::base::secret::SecretSource;
 
 #[derive(Clone, Debug)]
 pub struct S3Options {
@@ -45,13 +45,6 @@ pub enum S3Credentials {
     },
     /// Requests are not signed: for buckets open to everybody.
     Anonymous,
-}
-
-#[derive(Clone, Debug)]
-pub enum SecretSource {
-    Value(Secret),
-    /// Read again when the client asks again, so that a secret that was changed in place is noticed.
-    File(PathBuf),
 }
 
 /// What the server does to new objects.
