@@ -9,6 +9,7 @@ pub mod open;
 pub mod packed;
 pub mod prune;
 pub mod request;
+pub mod scan;
 
 use std::fmt::{self, Debug};
 use std::io::Read;

@@ -10,4 +10,5 @@ pub mod summary;
 
 pub use entry::{Attribute, Entry, Extent, Hole, Kind};
 pub use path::{PathError, RelativePath};
+pub use row::NamedEntry;
 pub use summary::{CopiedFrom, SnapshotId, Summary};

@@ -45,6 +45,16 @@ pub(super) struct Row {
     attributes: Vec<Attribute>,
     #[serde(rename = "hl", default, skip_serializing_if = "Option::is_none")]
     hard_link: Option<RelativePath>,
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+}
+
+/// An entry where contents have names instead of extents, and the name of its content: of a file, and of a symlink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Row", into = "Row")]
+pub struct NamedEntry {
+    pub entry: Entry,
+    pub content: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +93,7 @@ impl From<Entry> for Row {
             minor: None,
             attributes: entry.attributes,
             hard_link: entry.hard_link,
+            content: None,
         };
         match entry.kind {
             Kind::File { size, hash, holes, extents } => {
@@ -112,10 +123,45 @@ impl From<Entry> for Row {
     }
 }
 
+impl From<NamedEntry> for Row {
+    fn from(named: NamedEntry) -> Self {
+        Self { content: named.content, ..Self::from(named.entry) }
+    }
+}
+
+impl TryFrom<Row> for NamedEntry {
+    type Error = String;
+
+    fn try_from(mut row: Row) -> Result<Self, String> {
+        let content = row.content.take();
+        if !row.extents.is_empty() {
+            return Err(format!("the entry {:?} has extents, which mean nothing here", row.path));
+        }
+        let entry = row.into_unchecked()?;
+        if let Kind::File { size, holes, .. } = &entry.kind {
+            check_holes(*size, holes).map_err(|why| format!("the file {:?} {why}", entry.path))?;
+        }
+        Ok(Self { entry, content })
+    }
+}
+
 impl TryFrom<Row> for Entry {
     type Error = String;
 
     fn try_from(row: Row) -> Result<Self, String> {
+        if row.content.is_some() {
+            return Err(format!("the entry {:?} names its content, which means nothing here", row.path));
+        }
+        let entry = row.into_unchecked()?;
+        entry.check()?;
+        Ok(entry)
+    }
+}
+
+impl Row {
+    /// Whether holes and extents make up a file is not looked at.
+    fn into_unchecked(self) -> Result<Entry, String> {
+        let row = self;
         let missing = |field: &str| format!("the entry {:?} has no {field}", row.path);
         if row.mode > 0o7777 {
             return Err(format!("the entry {:?} has the impossible mode {:o}", row.path, row.mode));
@@ -145,7 +191,7 @@ impl TryFrom<Row> for Entry {
                 }
             }
         };
-        let entry = Self {
+        Ok(Entry {
             path: row.path,
             kind,
             mode: row.mode,
@@ -154,9 +200,7 @@ impl TryFrom<Row> for Entry {
             mtime: row.mtime,
             attributes: row.attributes,
             hard_link: row.hard_link,
-        };
-        entry.check()?;
-        Ok(entry)
+        })
     }
 }
 
@@ -180,6 +224,16 @@ impl Entry {
 
 /// Holes and extents must fill the size exactly, or a restore would write past the end or leave gaps.
 fn check_layout(size: u64, holes: &[Hole], extents: &[Extent]) -> Result<(), String> {
+    let empty = check_holes(size, holes)?;
+    let stored = extents.iter().map(|extent| u64::from(extent.length)).sum::<u64>();
+    if stored.checked_add(empty) != Some(size) {
+        return Err(format!("is {size} bytes long, but {stored} are stored and {empty} are holes"));
+    }
+    Ok(())
+}
+
+/// Their length in all.
+fn check_holes(size: u64, holes: &[Hole]) -> Result<u64, String> {
     let mut end = 0u64;
     let mut empty = 0u64;
     for hole in holes {
@@ -187,11 +241,10 @@ fn check_layout(size: u64, holes: &[Hole], extents: &[Extent]) -> Result<(), Str
         end = next.ok_or("has holes that overlap")?;
         empty += hole.length;
     }
-    let stored = extents.iter().map(|extent| u64::from(extent.length)).sum::<u64>();
-    if end > size || stored.checked_add(empty) != Some(size) {
-        return Err(format!("is {size} bytes long, but {stored} are stored and {empty} are holes"));
+    if end > size {
+        return Err(format!("is {size} bytes long, and has a hole behind its end"));
     }
-    Ok(())
+    Ok(empty)
 }
 
 #[cfg(test)]
@@ -231,6 +284,26 @@ mod tests {
         for kind in kinds {
             let written = serde_json::to_string(&entry(kind.clone())).unwrap();
             assert_eq!(serde_json::from_str::<Entry>(&written).unwrap(), entry(kind), "{written}");
+        }
+    }
+
+    #[test]
+    fn contents_have_extents_or_names() {
+        let kind = Kind::File {
+            size: 30,
+            hash: Hash::of(b"x"),
+            holes: vec![Hole { offset: 10, length: 20 }],
+            extents: Vec::new(),
+        };
+        let named = NamedEntry { entry: entry(kind), content: Some("abc".to_owned()) };
+        let written = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<NamedEntry>(&written).unwrap(), named);
+        assert!(serde_json::from_str::<Entry>(&written).is_err());
+        for other in
+            [written.replace("[[10,20]]", "[[10,21]]"), written.replace("\"o\":", "\"x\":[[0,0,30]],\"o\":")]
+        {
+            assert_ne!(other, written);
+            assert!(serde_json::from_str::<NamedEntry>(&other).is_err(), "{other}");
         }
     }
 

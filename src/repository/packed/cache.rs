@@ -14,20 +14,12 @@ use crate::base::sealed;
 use crate::base::timestamp::Timestamp;
 use crate::repository::packed::frame::PackId;
 use crate::repository::packed::segment::SegmentRef;
+use crate::repository::scan::StatRow;
 
 /// A directory, or nothing: then nothing is remembered.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
     directory: Option<PathBuf>,
-}
-
-/// What tells a file that was changed from one that was not, beside what the entry itself holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StatRow {
-    pub inode: u64,
-    pub ctime: Timestamp,
-    /// False when the times were too near to the reading to prove anything.
-    pub trusted: bool,
 }
 
 pub const STAT_MAGIC: &[u8] = b"VKSTAT1\n";

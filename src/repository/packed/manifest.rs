@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bytes::Bytes;
 
 use crate::base::hash::Hash;
-use crate::repository::packed::cache::{Cache, StatRow};
+use crate::repository::packed::cache::Cache;
 use crate::repository::packed::frame::{Frame, PackId, Piece};
 use crate::repository::packed::objects::{EncodedLines, Objects};
 use crate::repository::packed::parent::Place;
 use crate::repository::packed::segment::{Segment, SegmentRef};
+use crate::repository::scan::StatRow;
 use crate::repository::{Epoch, RepositoryError};
 use crate::snapshot::{Entry, Extent, Kind, RelativePath};
 

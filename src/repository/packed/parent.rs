@@ -7,10 +7,11 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use crate::repository::RepositoryError;
-use crate::repository::packed::cache::{Cache, StatRow};
+use crate::repository::packed::cache::Cache;
 use crate::repository::packed::frame::{Frame, Piece, StoredPacks};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::{Segment, SegmentRef};
+use crate::repository::scan::StatRow;
 use crate::snapshot::{Entry, Extent, RelativePath};
 
 /// A segment through the cache: what had to be fetched is kept there.

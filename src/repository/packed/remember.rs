@@ -5,10 +5,11 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use crate::repository::packed::backup::settle;
-use crate::repository::packed::cache::{Cache, StatRow};
+use crate::repository::packed::cache::Cache;
 use crate::repository::packed::parent::load;
 use crate::repository::packed::{Packed, document};
+use crate::repository::scan::StatRow;
+use crate::repository::scan::settle;
 use crate::repository::{BackupRequest, RepositoryError};
 use crate::snapshot::{Entry, Kind, SnapshotId};
 use crate::tree::{FileKind, Found, Root, Walk};

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, SecretSource};
 
 /// A store at an endpoint where `answer` writes what it likes to each request.
 fn store(answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> S3Store {

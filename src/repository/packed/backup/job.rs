@@ -13,12 +13,11 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
-use crate::repository::packed::backup::settle::settle;
-use crate::repository::packed::cache::StatRow;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::known::Known;
 use crate::repository::packed::manifest::Slot;
 use crate::repository::packed::objects::Objects;
+use crate::repository::scan::{StatRow, is_same, settle};
 use crate::snapshot::{Entry, Kind};
 use crate::tree::{EntryReader, FileKind, Found, Root, Stat};
 
@@ -231,9 +230,4 @@ fn read_small(
         }
     }
     Err(Outcome::Vanished)
-}
-
-/// Whether nothing was written between two looks, as far as times can tell.
-pub fn is_same(before: &Stat, after: &Stat) -> bool {
-    before.size == after.size && before.mtime == after.mtime && before.ctime == after.ctime
 }

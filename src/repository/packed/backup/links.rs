@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::repository::packed::cache::StatRow;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::manifest::Slot;
+use crate::repository::scan::StatRow;
 use crate::snapshot::{Entry, RelativePath};
 use crate::tree::{Found, Stat};
 

@@ -5,10 +5,9 @@ use crate::base::hash::Hash;
 use crate::repository::packed::backup::job::{SMALL, Shared, SmallFile};
 use crate::repository::packed::backup::links::{Content, Member, linked};
 use crate::repository::packed::backup::pipeline::Pipeline;
-use crate::repository::packed::backup::settle::settle;
-use crate::repository::packed::cache::StatRow;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::parent::{Former, ParentReader, pieces};
+use crate::repository::scan::{StatRow, settle};
 use crate::repository::{BackupRequest, RepositoryError};
 use crate::snapshot::{Entry, Kind};
 use crate::tree::holes::may_have_holes;
@@ -76,7 +75,7 @@ fn other(
     };
     if let Some(former) = before
         && let Some(stat) = former.stat
-        && is_unchanged(&former.entry, &stat, found)
+        && stat.is_unchanged(&former.entry, found)
         && former.entry.hard_link.as_ref() == first
     {
         if matches!(member, Some(Member::First)) {
@@ -145,7 +144,7 @@ fn file(
     };
     let before = match before {
         Some(Former { entry, stat: Some(stat), place })
-            if is_unchanged(&entry, &stat, &found) && entry.hard_link.as_ref() == first =>
+            if stat.is_unchanged(&entry, &found) && entry.hard_link.as_ref() == first =>
         {
             if matches!(member, Some(Member::First)) {
                 let pieces = pieces(entry.extents(), parent.frames());
@@ -192,26 +191,4 @@ fn content_of(entry: &Entry, parent: &ParentReader<'_>) -> Option<(Hash, Vec<Pie
         }
         _ => None,
     }
-}
-
-/// Every change to content or metadata moves the change time, which no program can set.
-fn is_unchanged(entry: &Entry, row: &StatRow, found: &Found) -> bool {
-    let stat = &found.stat;
-    row.trusted
-        && row.inode == stat.inode
-        && row.ctime == stat.ctime
-        && entry.mtime == stat.mtime
-        && (entry.mode, entry.uid, entry.gid) == (stat.mode, stat.uid, stat.gid)
-        && match (&entry.kind, stat.kind) {
-            (Kind::File { size, .. }, FileKind::File) => *size == stat.size,
-            (Kind::Directory, FileKind::Directory)
-            | (Kind::Symlink { .. }, FileKind::Symlink)
-            | (Kind::Fifo, FileKind::Fifo)
-            | (Kind::Socket, FileKind::Socket) => true,
-            (Kind::CharacterDevice { major, minor }, FileKind::CharacterDevice { major: a, minor: b })
-            | (Kind::BlockDevice { major, minor }, FileKind::BlockDevice { major: a, minor: b }) => {
-                (*major, *minor) == (a, b)
-            }
-            _ => false,
-        }
 }

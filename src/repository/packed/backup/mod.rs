@@ -7,7 +7,6 @@ mod links;
 mod merge;
 mod pipeline;
 pub(super) mod refresh;
-mod settle;
 pub(super) mod stored;
 pub(super) mod upload;
 
@@ -36,33 +35,12 @@ use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::ParentReader;
 use crate::repository::packed::segment::SegmentRef;
 use crate::repository::packed::tombstone::Condemned;
+use crate::repository::scan::Problems;
 use crate::repository::{BackupReport, BackupRequest, RepositoryError, Totals};
-use crate::snapshot::{RelativePath, SnapshotId};
+use crate::snapshot::SnapshotId;
 use crate::tree::Root;
 
 pub(super) use chunk::description as chunker;
-pub(super) use settle::settle;
-
-/// Paths named in a report; the count goes on.
-const NAMED_PROBLEMS: usize = 100;
-
-/// Files that could not be read as they should.
-#[derive(Debug, Default)]
-struct Problems {
-    named: Vec<String>,
-    count: u64,
-}
-
-impl Problems {
-    fn add(&mut self, path: &RelativePath, reason: &str) {
-        self.count += 1;
-        tracing::warn!(%path, reason, "not backed up as it should be");
-        if self.named.len() < NAMED_PROBLEMS {
-            self.named.push(format!("{path}: {reason}"));
-        }
-    }
-}
-
 /// What the walk and the pipeline made, before the commit.
 struct Made {
     totals: Totals,

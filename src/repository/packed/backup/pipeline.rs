@@ -9,16 +9,15 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::hash::Hash;
+use crate::repository::packed::backup::chunk;
 use crate::repository::packed::backup::job::{
-    Bundle, Chunk, Job, Outcome, Place, ReadFile, SMALL, Shared, SmallFile, is_same,
+    Bundle, Chunk, Job, Outcome, Place, ReadFile, SMALL, Shared, SmallFile,
 };
 use crate::repository::packed::backup::links::{Content, Links, Settled, linked};
-use crate::repository::packed::backup::settle::settle;
 use crate::repository::packed::backup::upload::Packer;
-use crate::repository::packed::backup::{Problems, chunk};
-use crate::repository::packed::cache::StatRow;
 use crate::repository::packed::frame::{Frame, Piece};
 use crate::repository::packed::manifest::{ManifestWriter, Slot};
+use crate::repository::scan::{Problems, StatRow, is_same, settle};
 use crate::repository::{RepositoryError, Totals};
 use crate::snapshot::{Entry, Kind};
 use crate::tree::holes::{data_ranges, holes_between, may_have_holes};
