@@ -1,23 +1,12 @@
 //! Advertisements as servers send them, and what is none.
 
-use super::super::packet;
+use super::super::script::encoded;
 use super::*;
 use proptest::prelude::*;
 
 const A: &str = "1111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222";
 const ZERO: &str = "0000000000000000000000000000000000000000";
-
-fn encoded(lines: &[&str]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        match *line {
-            "" => packet::flush(&mut bytes),
-            line => packet::line(&mut bytes, line, "there").unwrap(),
-        }
-    }
-    bytes
-}
 
 fn parsed(lines: &[&str]) -> Result<Option<Advertisement>, RepositoryError> {
     let bytes = encoded(lines);

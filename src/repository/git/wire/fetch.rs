@@ -109,7 +109,9 @@ fn question(request: &Fetch, asked: &Asked, location: &str) -> Result<Vec<u8>, R
     let mut line = |content: String| packet::line(&mut head, &content, location);
     for (number, want) in request.wants.iter().enumerate() {
         match number {
-            0 => line(format!("want {want} {}\n", asked.capabilities.join(" ")))?,
+            0 if !asked.capabilities.is_empty() => {
+                line(format!("want {want} {}\n", asked.capabilities.join(" ")))?;
+            }
             _ => line(format!("want {want}\n"))?,
         }
     }

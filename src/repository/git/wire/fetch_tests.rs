@@ -1,6 +1,6 @@
 //! What is asked, and what is made of answers, with a conversation that was written before.
 
-use super::super::script::Script;
+use super::super::script::{Script, encoded};
 use super::*;
 
 const A: &str = "1111111111111111111111111111111111111111";
@@ -33,8 +33,11 @@ fn a_pack_is_asked_for_and_kept() {
         depth: Some(3),
         filter: Some(Filter::NoBlobs),
     };
-    let answer = format!("0034shallow {A}0000003aACK {B} common\n0031ACK {B}\n0009\x01PACK000a\x02hello0005\x010008\x01...0000");
-    let (question, fetched, pack) = asked(USUAL, &request, answer.as_bytes());
+    let shallow = format!("shallow {A}");
+    let acknowledged = format!("ACK {B}\n");
+    let answer =
+        encoded(&[&shallow, "", &acknowledged, "\x01PACK", "\x02hello\n", "\x01", "\x01...", ""]);
+    let (question, fetched, pack) = asked(USUAL, &request, &answer);
     let agent = concat!("agent=volkeep/", env!("CARGO_PKG_VERSION"));
     let first = format!("want {A} side-band-64k ofs-delta no-progress filter {agent}\n");
     let expected = format!(
@@ -55,7 +58,7 @@ fn what_the_server_cannot_do_is_not_asked() {
         ..Fetch::default()
     };
     let (question, fetched, pack) = asked("", &request, b"0008NAK\nPACK and the rest");
-    assert_eq!(question, format!("0033want {A} \n00000009done\n"));
+    assert_eq!(question, format!("0032want {A}\n00000009done\n"));
     assert_eq!(fetched.unwrap(), Fetched::default());
     assert_eq!(pack, b"PACK and the rest");
 }
@@ -70,20 +73,21 @@ fn nothing_wanted_is_nothing_asked() {
 #[test]
 fn an_answer_that_ends_early_or_is_a_refusal_is_an_error() {
     let request = Fetch { wants: vec![oid(A)], ..Fetch::default() };
-    for (answer, part) in [
-        (&b""[..], "ended before the pack did"),
-        (b"0008NAK\n0009\x01PACK", "ended before the pack did"),
-        (b"0008NAK\n0009\x01PA", "ended in the middle"),
-        (b"0008NAK\n0000", "sent no pack"),
-        (b"0008NAK\n0009\x03oops", "the git server says: oops"),
-        (b"0021ERR upload-pack: not our ref\n", "not our ref"),
-        (b"0008NAK\n0009what?", "ended in the middle"),
-        (b"0008NAK\n0009wh..?", "`wh..?`"),
+    for (lines, part) in [
+        (&[][..], "ended before the pack did"),
+        (&["NAK\n", "\x02out of room\n", "\x01PACK"], "ended before the pack did, and said: out of room"),
+        (&["NAK\n", ""], "sent no pack"),
+        (&["NAK\n", "\x03oops"], "the git server says: oops"),
+        (&["ERR upload-pack: not our ref\n"], "not our ref"),
+        (&["NAK\n", "what?"], "`what?`"),
     ] {
+        let answer = &encoded(lines);
         let (_, fetched, _) = asked(USUAL, &request, answer);
         let error = fetched.unwrap_err();
         assert!(error.contains(part), "{error}");
     }
+    let (_, fetched, _) = asked(USUAL, &request, b"0008NAK\n0009\x01PA");
+    assert!(fetched.unwrap_err().contains("ended in the middle"));
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn the_trouble_of_the_sink_is_its_own() {
         }
     }
     let request = Fetch { wants: vec![oid(A)], ..Fetch::default() };
-    let (script, _) = Script::answering(b"0008NAK\n0009\x01PACK0000");
+    let (script, _) = Script::answering(&encoded(&["NAK\n", "\x01PACK", ""]));
     let error = fetch(script, &server(USUAL), &request, &mut Full).unwrap_err();
     assert!(matches!(error, RepositoryError::Local { .. }), "{error}");
 }

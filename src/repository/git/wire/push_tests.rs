@@ -1,6 +1,6 @@
 //! What is sent, and how reports are understood, with a conversation that was written before.
 
-use super::super::script::Script;
+use super::super::script::{Script, encoded};
 use super::*;
 use std::io::Write;
 
@@ -20,11 +20,7 @@ fn update(old: &str, new: &str) -> Update {
 
 /// Lines in the first band, then the end of all bands.
 fn report(lines: &[&str]) -> Vec<u8> {
-    let mut inner = Vec::new();
-    for line in lines {
-        packet::line(&mut inner, line, "there").unwrap();
-    }
-    packet::flush(&mut inner);
+    let inner = encoded(&[lines, &[""]].concat());
     let mut outer = Vec::new();
     packet::line(&mut outer, "\x02remote: hello\n", "there").unwrap();
     // Servers cut it where they like.
@@ -63,8 +59,8 @@ fn a_reference_is_moved_with_a_pack_or_without() {
     outcome.unwrap();
     assert!(sent.ends_with(b"0000"));
 
-    let plain = b"000eunpack ok\n0019ok refs/heads/main\n0000";
-    pushed(&server("report-status", Some(A)), &update(A, B), plain).1.unwrap();
+    let plain = encoded(&["unpack ok\n", "ok refs/heads/main\n", ""]);
+    pushed(&server("report-status", Some(A)), &update(A, B), &plain).1.unwrap();
 }
 
 #[test]
@@ -94,11 +90,11 @@ fn a_refusal_has_the_words_of_the_server() {
 fn without_a_whole_report_it_may_have_been_done() {
     let half = &report(&["unpack ok\n", "ok refs/heads/main\n"])[..30];
     let silent = report(&["unpack ok\n"]);
-    for answer in [&b""[..], half, &silent, b"0012\x02remote: hello"] {
+    for answer in [&b""[..], half, &silent, &encoded(&["\x02remote: hello"])] {
         let error = pushed(&server(USUAL, Some(A)), &update(A, B), answer).1.unwrap_err();
         assert!(matches!(error, RepositoryError::Store(StoreError::Temporary { .. })), "{error}");
         assert!(error.to_string().contains("may have been done"), "{error}");
     }
-    let fatal = pushed(&server(USUAL, Some(A)), &update(A, B), b"0010\x03disk is bad").1.unwrap_err();
+    let fatal = pushed(&server(USUAL, Some(A)), &update(A, B), &encoded(&["\x03disk is bad"])).1.unwrap_err();
     assert!(fatal.to_string().contains("disk is bad"), "{fatal}");
 }
