@@ -7,7 +7,7 @@ use crate::base::bytes_text::BytesText;
 use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
 use crate::repository::RepositoryError;
-use crate::repository::git::layout::MANIFEST;
+use crate::repository::git::layout::{DESCRIPTOR, MANIFEST};
 use crate::repository::git::name;
 use crate::repository::git::object::{Mode, TreeEntry};
 use crate::repository::git::objects::Reader;
@@ -23,6 +23,8 @@ const EXECUTE: u32 = 0o111;
 pub struct Item {
     pub entry: Entry,
     pub content: Option<Oid>,
+    /// What stands in the tree, if anything: files and symlinks.
+    pub standing: Option<Oid>,
     /// Size and hash of the entry are not known: nobody but git has seen this content.
     pub uncounted: bool,
 }
@@ -92,7 +94,7 @@ impl<'r> Contents<'r> {
                 (standing, said) => {
                     self.next_tree = standing;
                     self.next_entry = self.manifest.next()?;
-                    said.and_then(only_said)
+                    said.and_then(|said| self.only_said(said))
                 }
             };
             if let Some(item) = item {
@@ -164,11 +166,23 @@ impl<'r> Contents<'r> {
         }
     }
 
+    /// What git does not hold is there, if its directory is. What git holds and does not stand in the tree was removed
+    /// by hand.
+    fn only_said(&mut self, said: NamedEntry) -> Option<Item> {
+        let _ = self.owner(&said.entry.path);
+        let above = self.owners.last().map(|(directory, ..)| directory.as_bytes());
+        let stands = said.entry.path.is_root() || above == said.entry.path.parent_bytes();
+        match said.entry.kind {
+            Kind::File { .. } | Kind::Symlink { .. } => None,
+            _ => stands.then(|| item(said.entry, None)),
+        }
+    }
+
     /// The size is cheap to know, the hash is not.
     fn uncounted(&self, mut entry: Entry, oid: Oid) -> Result<Item, RepositoryError> {
         let size = self.reader.size(oid)?;
         entry.kind = Kind::File { size, hash: Hash([0; 32]), holes: Vec::new(), extents: Vec::new() };
-        Ok(Item { entry, content: Some(oid), uncounted: true })
+        Ok(Item { entry, content: Some(oid), standing: Some(oid), uncounted: true })
     }
 
     fn symlink(&self, oid: Oid) -> Result<Kind, RepositoryError> {
@@ -196,21 +210,13 @@ impl<'r> Contents<'r> {
     }
 }
 
-fn item(entry: Entry, content: Option<Oid>) -> Item {
-    let content = content.filter(|_| matches!(entry.kind, Kind::File { .. }));
-    Item { entry, content, uncounted: false }
+fn item(entry: Entry, standing: Option<Oid>) -> Item {
+    let content = standing.filter(|_| matches!(entry.kind, Kind::File { .. }));
+    Item { entry, content, standing, uncounted: false }
 }
 
 fn nothing() -> Kind {
     Kind::File { size: 0, hash: Hash([0; 32]), holes: Vec::new(), extents: Vec::new() }
-}
-
-/// What git does not hold is there. What it holds, and does not stand in the tree, was removed by hand.
-fn only_said(said: NamedEntry) -> Option<Item> {
-    match said.entry.kind {
-        Kind::File { .. } | Kind::Symlink { .. } => None,
-        _ => Some(item(said.entry, None)),
-    }
 }
 
 /// The tree, and all below it, in the order of a walk.
@@ -280,15 +286,23 @@ struct Manifest<'r> {
 impl<'r> Manifest<'r> {
     fn open(reader: &'r Reader, own: Option<&TreeEntry>) -> Result<Self, RepositoryError> {
         let mut segments = Vec::new();
-        if let Some(own) = own.filter(|own| own.mode == Mode::Tree)
-            && let Some(manifest) = reader.tree(own.oid)?.iter().find(|entry| entry.name == MANIFEST)
-        {
-            for segment in reader.tree(manifest.oid)? {
-                let bytes = reader.read(ObjectKind::Blob, segment.oid)?;
-                let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-                if !first.is_empty() {
-                    segments.push((parse(reader, segment.oid, first)?.entry.path, segment.oid));
-                }
+        let own = match own.filter(|own| own.mode == Mode::Tree) {
+            Some(own) => reader.tree(own.oid)?,
+            None => Vec::new(),
+        };
+        let entry = |name: &[u8]| own.iter().find(|entry| entry.name == name);
+        if let Some(descriptor) = entry(DESCRIPTOR) {
+            reader.check_format(descriptor.oid)?;
+        }
+        let parts = match entry(MANIFEST) {
+            Some(manifest) => reader.tree(manifest.oid)?,
+            None => Vec::new(),
+        };
+        for segment in parts {
+            let bytes = reader.read(ObjectKind::Blob, segment.oid)?;
+            let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            if !first.is_empty() {
+                segments.push((parse(reader, segment.oid, first)?.entry.path, segment.oid));
             }
         }
         segments.sort_unstable_by(|a, b| b.0.cmp(&a.0));

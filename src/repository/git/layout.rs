@@ -11,6 +11,8 @@ use crate::snapshot::RelativePath;
 
 pub const DESCRIPTOR: &[u8] = b"repository.json";
 pub const MANIFEST: &[u8] = b"manifest";
+/// Of what is below `.volkeep`.
+pub const FORMAT: u64 = 1;
 const README: &[u8] = b"README";
 
 /// A segment of the manifest ends before a path whose hash ends in so many zero bits: about every 128th. So a change
@@ -167,19 +169,12 @@ pub fn adopted(sink: &Sink<'_>, identity: &str, mut entries: Vec<TreeEntry>) -> 
 }
 
 pub fn descriptor(identity: &str) -> Vec<u8> {
-    let mut text = serde_json::json!({ "format": 1, "identity": identity }).to_string();
+    let mut text = serde_json::json!({ "format": FORMAT, "identity": identity }).to_string();
     text.push('\n');
     text.into_bytes()
 }
 
-/// `Err` says what is wrong.
-pub fn identity_in(descriptor: &[u8]) -> Result<String, String> {
-    let value: serde_json::Value = serde_json::from_slice(descriptor).map_err(|error| error.to_string())?;
-    match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(1) => {}
-        Some(other) => return Err(format!("it is of format {other}; this program reads 1")),
-        None => return Err("it has no format".to_owned()),
-    }
-    let identity = value.get("identity").and_then(serde_json::Value::as_str);
-    identity.map(str::to_owned).ok_or_else(|| "it has no identity".to_owned())
+/// The format that the descriptor of a tree names. `None`: it is no descriptor.
+pub fn format_of(descriptor: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<serde_json::Value>(descriptor).ok()?.get("format")?.as_u64()
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use git2::{ErrorClass, ErrorCode, ObjectType};
 
 use crate::repository::RepositoryError;
+use crate::repository::git::layout;
 use crate::repository::git::object::{Commit, TreeEntry, decode_tree};
 use crate::repository::git::oid::{Kind, Oid};
 
@@ -72,12 +73,23 @@ impl Reader {
         decode_tree(&bytes).map_err(|why| self.damaged(Kind::Tree, oid, why))
     }
 
-    pub fn damaged(&self, kind: Kind, oid: Oid, reason: &str) -> RepositoryError {
-        damaged(&self.location, format!("the {} {oid}", kind.word()), reason)
+    /// Whether what stands beside the data is of a format that is known here.
+    pub fn check_format(&self, descriptor: Oid) -> Result<(), RepositoryError> {
+        let bytes = self.read(Kind::Blob, descriptor)?;
+        match layout::format_of(&bytes) {
+            Some(layout::FORMAT) => Ok(()),
+            Some(found) if found > layout::FORMAT => Err(RepositoryError::Newer {
+                location: self.location.clone(),
+                object: "the commit".to_owned(),
+                found,
+                known: layout::FORMAT,
+            }),
+            _ => Err(self.damaged(Kind::Blob, descriptor, "it does not say of which format the commit is")),
+        }
     }
 
-    pub fn repository(&self) -> &git2::Repository {
-        &self.repository
+    pub fn damaged(&self, kind: Kind, oid: Oid, reason: &str) -> RepositoryError {
+        damaged(&self.location, format!("the {} {oid}", kind.word()), reason)
     }
 
     fn odb(&self) -> Result<git2::Odb<'_>, RepositoryError> {

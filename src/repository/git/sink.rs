@@ -26,13 +26,6 @@ struct Inner {
     added_bytes: u64,
 }
 
-/// What a pack holds, and how much content that is.
-#[derive(Debug)]
-pub struct Filled {
-    pub pack: Pack,
-    pub added_bytes: u64,
-}
-
 impl std::fmt::Debug for Sink<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sink").field("path", &self.path).finish_non_exhaustive()
@@ -89,16 +82,26 @@ impl<'a> Sink<'a> {
         }
     }
 
-    pub fn finish(self, left_over: Option<&Pack>) -> Result<Filled, RepositoryError> {
+    pub fn finish(self, left_over: Option<&Pack>) -> Result<Pack, RepositoryError> {
         let path = self.path;
         let failed = || RepositoryError::local("write", path.clone());
-        let Inner { mut writer, here, left_over: wanted, added_bytes } =
+        let Inner { mut writer, here, left_over: wanted, .. } =
             self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(pack) = left_over {
             writer.append_raw(pack, |oid| wanted.contains(oid) && !here.contains(oid)).map_err(failed())?;
         }
-        let pack = writer.finish().map_err(failed())?;
-        Ok(Filled { pack, added_bytes })
+        writer.finish().map_err(failed())
+    }
+
+    /// Content, and bytes in the pack, so far.
+    pub fn filled(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.added_bytes, inner.writer.length())
+    }
+
+    /// An error of the pack.
+    pub fn error(&self, error: io::Error) -> RepositoryError {
+        RepositoryError::local("write", self.path.clone())(error)
     }
 
     fn failed(&self) -> impl FnOnce(io::Error) -> RepositoryError {

@@ -95,8 +95,8 @@ impl Service {
 impl Advertisement {
     /// Whether there is this capability, alone or with a value.
     pub fn can(&self, capability: &str) -> bool {
-        self.capabilities
-            .iter()
-            .any(|known| known.strip_prefix(capability).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+        self.capabilities.iter().any(|known| {
+            known.strip_prefix(capability).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
     }
 }
