@@ -122,7 +122,7 @@ fn bucket(location: &str) -> Option<String> {
             Some(endpoint) => format!("bucket `{}` at {endpoint}", address.bucket),
             None => format!("bucket `{}` at Amazon's endpoint or that of the environment", address.bucket),
         }),
-        Ok(RepositoryUrl::File(_)) | Err(_) => None,
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::file::{self, Document};
 use crate::config::finding::{self, Needs};
 use crate::config::model::{Config, LogFormat, LogLevel};
 use crate::config::origin::{Origin, Origins};
+use crate::config::surroundings::Surroundings;
 use crate::config::{retention, schema, values};
 
 /// The section that may be a text.
@@ -65,7 +66,7 @@ fn load_with_default(
     draft.take_flags(flags);
     draft.take_repository();
     draft.refuse_unknown_keys(&schema);
-    let config = draft.config(&schema, needs);
+    let config = Config { surroundings: Surroundings::of(environment), ..draft.config(&schema, needs) };
     match draft.errors.is_empty() {
         true => Ok(Loaded {
             config,
