@@ -26,8 +26,8 @@ pub const DEFAULT_FILE: &str = "/etc/volkeep/config.yaml";
 pub struct Flags {
     pub config: Option<PathBuf>,
     pub volume: Option<String>,
-    /// Takes the place of all repositories of the file.
-    pub repository: Option<String>,
+    /// Takes the place of all repositories of the file. An address may hold a key or a token.
+    pub repository: Option<Secret>,
     pub log_format: Option<LogFormat>,
     pub log_level: Option<LogLevel>,
 }
@@ -128,7 +128,7 @@ impl Draft {
             self.set("volume.path", Value::from(path.as_str()), flag("--volume"));
         }
         if let Some(url) = &flags.repository {
-            self.set("repository.url", Value::from(url.as_str()), flag("--repository"));
+            self.set("repository.url", Value::from(url.reveal()), flag("--repository"));
         }
         if let Some(format) = flags.log_format {
             self.set("log.format", serde_json::to_value(format).unwrap_or_default(), flag("--log-format"));

@@ -1,3 +1,5 @@
+//! Repositories in git, from a file or from variables to the options of the repository.
+
 use super::*;
 use crate::base::secret::SecretSource;
 use crate::repository::Location;
