@@ -327,6 +327,7 @@ mod git;
 
 mod files {
     use super::*;
+    #[cfg(all(feature = "git", feature = "s3"))]
     use std::collections::BTreeSet;
 
     fn load_file(name: &str) -> Loaded {
@@ -379,6 +380,7 @@ mod files {
         assert_eq!(config.init.repair.timeout, default.init.repair.timeout);
     }
 
+    #[cfg(all(feature = "git", feature = "s3"))]
     fn all_keys(schema: &Value, at: &str) -> Vec<String> {
         let mut found = Vec::new();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {

@@ -70,15 +70,17 @@ pub fn route(
     to: &RepositoryOptions,
     clock: &Arc<dyn Clock>,
 ) -> Result<Box<dyn Route>, RepositoryError> {
-    let end = |options: &RepositoryOptions| match &options.location {
-        Location::Directory(path) => Ok(packed(directory(path), options, clock)),
-        #[cfg(feature = "s3")]
-        Location::S3(place) => Ok(packed(bucket(place, options), options, clock)),
-        #[cfg(feature = "git")]
-        Location::Git(place) => Err(RepositoryError::Refused(format!(
-            "{} is in git, and snapshots are copied between directories and buckets only",
-            place.location()
-        ))),
+    let end = |options: &RepositoryOptions| -> Result<Packed, RepositoryError> {
+        match &options.location {
+            Location::Directory(path) => Ok(packed(directory(path), options, clock)),
+            #[cfg(feature = "s3")]
+            Location::S3(place) => Ok(packed(bucket(place, options), options, clock)),
+            #[cfg(feature = "git")]
+            Location::Git(place) => Err(RepositoryError::Refused(format!(
+                "{} is in git, and snapshots are copied between directories and buckets only",
+                place.location()
+            ))),
+        }
     };
     let (source, target) = (end(from)?, end(to)?);
     if from.location.is_same_place(&to.location) {
