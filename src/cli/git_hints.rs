@@ -39,8 +39,8 @@ pub fn nothing_of_ours(container: Container) -> Option<&'static str> {
              or init.create_repository allows it",
         ),
         Container::GitBranch => Some(
-            "the commits on that branch are not volkeep's: is the address right? Snapshots need a branch of their \
-             own, which `branch` names",
+            "the commits on that branch are not volkeep's: is the address right, or does `branch` have to name another \
+             one? `volkeep repository init` goes on from what is there",
         ),
         Container::Directory | Container::Bucket => None,
     }
@@ -107,11 +107,11 @@ pub fn denied(way: GitWay, denial: Denial) -> Option<&'static str> {
 pub const FAILING: &str = "the git server answers and fails; its operator or status page may know why. limits.retry \
                            says for how long it is asked again";
 
-pub const STRANGE: &str = "that is not how a git server answers; is the address right, and does no proxy or login page \
-                           answer in its place?";
+pub const STRANGE: &str = "is the address right, is git installed on that host, and does no proxy or login page answer in \
+                           its place?";
 
-pub const REJECTED: &str = "who else writes to that branch? It should be volkeep's alone, and the host must not protect it from us. If what \
-     others put there may stay, init.on_stale `keep` tells the next backup to go on from it";
+pub const REJECTED: &str = "is the branch protected from us, or does somebody else write to it? It should be volkeep's alone; if what others \
+     put there may stay, init.on_stale `keep` tells the next backup to go on from it";
 
 pub const TOO_LARGE: &str = "leave them out by volume.exclude, or raise `largest_file` if the host takes larger ones; 0 is without a limit";
 

@@ -267,7 +267,7 @@ mod tests {
             ("git+file:///w", Missing::Container(Container::GitRepository), "is the backup disk mounted?"),
             (ssh, Missing::Repository(Container::EmptyGitRepository), "makes the first commit"),
             (ssh, Missing::Repository(Container::GitRepository), "is `branch` right?"),
-            (ssh, Missing::Repository(Container::GitBranch), "a branch of their own"),
+            (ssh, Missing::Repository(Container::GitBranch), "are not volkeep's"),
         ] {
             let hint = hint(location, missing);
             assert!(hint.contains(part), "{location} {missing:?}: {hint}");

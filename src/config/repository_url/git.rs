@@ -32,7 +32,7 @@ pub enum GitPlace {
     Https {
         host: String,
         port: u16,
-        /// With a slash in front, written as in a request.
+        /// With a slash in front.
         path: String,
         /// Some hosts take a token in its place, so it is as secret.
         user: Option<Secret>,
@@ -104,6 +104,7 @@ impl fmt::Display for GitAddress {
                     true => format!("{REDACTED}@"),
                     false => String::new(),
                 };
+                let path = percent::encode(path, "%?#@");
                 write!(f, "git+https://{before}{}{path}", authority(host, *port, HTTPS_PORT))?;
             }
         }

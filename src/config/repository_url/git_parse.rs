@@ -62,11 +62,7 @@ fn ssh(rest: &str) -> Result<GitAddress, String> {
                 .to_owned(),
         );
     }
-    let path = percent::decode(parts.path).ok_or("has a `%` without two hex digits")?;
-    if path.chars().any(char::is_control) {
-        return Err("has a control character in its path".to_owned());
-    }
-    let path = clean(&path)?;
+    let path = clean(parts.path)?;
     let path = match path.strip_prefix("/~/") {
         Some(path) => path,
         None if path.starts_with("/~") => {
@@ -117,16 +113,11 @@ fn https(rest: &str) -> Result<GitAddress, String> {
             (credential(user)?, credential(token)?)
         }
     };
-    // Goes into a request as it is.
-    let odd = |byte: u8| !byte.is_ascii_graphic() || b"\"<>\\^`{|}".contains(&byte);
-    if parts.path.bytes().any(odd) || percent::decode(parts.path).is_none() {
-        return Err(format!("has the path `{}`; what is no plain character is written %XX", parts.path));
-    }
     Ok(GitAddress {
         place: GitPlace::Https {
             host: parts.host,
             port: parts.port.unwrap_or(HTTPS_PORT),
-            path: clean(parts.path)?.to_owned(),
+            path: clean(parts.path)?,
             user,
             token,
         },
@@ -187,15 +178,19 @@ fn split(text: &str) -> Result<Parts<'_>, String> {
     Ok(Parts { before, host: name, port, path, parameters })
 }
 
-/// Without its last slash. There is one way to write a path, because markers name the repository by it.
-fn clean(path: &str) -> Result<&str, String> {
-    let path = path.strip_suffix('/').unwrap_or(path);
+/// Decoded, and without its last slash. There is one way to write a path, because markers name the repository by it.
+fn clean(path: &str) -> Result<String, String> {
+    let path = percent::decode(path).ok_or("has a `%` without two hex digits in its path")?;
+    let path = path.strip_suffix('/').unwrap_or(&path);
     let Some(inside) = path.strip_prefix('/').filter(|inside| !inside.is_empty() && *inside != "~") else {
         return Err("has no path, such as /wiki.git, behind its host".to_owned());
     };
+    if path.chars().any(char::is_control) {
+        return Err("has a control character in its path".to_owned());
+    }
     match inside.split('/').any(|part| matches!(part, "" | "." | "..")) {
         true => Err(format!("has the path `{path}`; empty parts, `.` and `..` have no place in it")),
-        false => Ok(path),
+        false => Ok(path.to_owned()),
     }
 }
 

@@ -24,7 +24,7 @@ fn addresses_read_back_as_written() {
         "git+ssh://bob@host/~/wiki.git",
         "git+ssh://git@host/a%40b%25c",
         "git+https://host/me/wiki.git",
-        "git+https://host:8443/me/wiki%20x?branch=v1",
+        "git+https://host:8443/me/wiki x%25?branch=v1",
         "git+file:///srv/wiki.git",
         "git+file:///srv/a b.git?branch=x%25%40",
     ] {
@@ -55,11 +55,11 @@ fn each_part_is_found() {
     assert_eq!((user.as_str(), port, path.as_str()), ("git", 22, "a/b.git"));
 
     let GitPlace::Https { host, port, path, user, token } =
-        parsed("git+https://a%40b:c%2Fd@host/w.git").place
+        parsed("git+https://a%40b:c%2Fd@host/w%20x.git").place
     else {
         panic!()
     };
-    assert_eq!((host.as_str(), port, path.as_str()), ("host", 443, "/w.git"));
+    assert_eq!((host.as_str(), port, path.as_str()), ("host", 443, "/w x.git"));
     assert_eq!(user.unwrap().reveal(), "a@b");
     assert_eq!(token.unwrap().reveal(), "c/d");
 
@@ -157,9 +157,9 @@ fn what_cannot_be_is_explained() {
         ("git+ssh://git~abcd/host/a", "no `@` after it"),
         ("git+https://***@host/a", "as `config show` prints it"),
         ("git+https://a:***@host/a", "as `config show` prints it"),
-        ("git+https://host/a b", "written %XX"),
-        ("git+https://host/ä", "written %XX"),
-        ("git+https://host/a%2", "written %XX"),
+        ("git+https://host/a%2", "hex digits"),
+        ("git+https://host/a%0Ab", "control character"),
+        ("git+https://host/a%2F/b", "empty parts"),
         ("git+https://host", "has no path"),
         ("git+file://host/wiki", "three slashes"),
         ("git+file:///", "below `/`"),
