@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use crate::base::clock::Clock;
 #[cfg(feature = "git")]
-use crate::repository::git::GitOptions;
+use crate::repository::git::{Git, GitOptions};
 use crate::repository::packed::{Packed, PackedOptions, PackedRoute};
 use crate::repository::{Repository, RepositoryError, Route};
-#[cfg(feature = "git")]
-use crate::store::MemoryStore;
 use crate::store::{LocalStore, ObjectStore, StoreOptions, wrap};
 #[cfg(feature = "s3")]
 use crate::store::{S3Options, S3Store};
@@ -108,7 +106,5 @@ fn bucket(place: &S3Options, options: &RepositoryOptions) -> Arc<dyn ObjectStore
 #[cfg(feature = "git")]
 fn git(place: &GitOptions, options: &RepositoryOptions, clock: &Arc<dyn Clock>) -> Arc<dyn Repository> {
     let place = GitOptions { cancel: options.store.cancel.clone(), ..place.clone() };
-    // replaced when the git repository is merged: Arc::new(Git::new(place, Arc::clone(clock)))
-    tracing::trace!("{} is not built yet", place.location());
-    Arc::new(packed(Arc::new(MemoryStore::new(Arc::clone(clock))), options, clock))
+    Arc::new(Git::new(place, Arc::clone(clock)))
 }
