@@ -89,7 +89,8 @@ fn entry_into(found: &mut Advertisement, entry: &[u8], location: &str) -> Result
     // An empty repository, the object behind a tag, and what the server has from elsewhere.
     let no_reference = name == "capabilities^{}" || name.ends_with("^{}") || name == ".have";
     // What is no text cannot be asked for, and hides nothing that we look for.
-    if !no_reference && !name.contains(|sign: char| sign.is_control() || sign == char::REPLACEMENT_CHARACTER) {
+    if !no_reference && !name.contains(|sign: char| sign.is_control() || sign == char::REPLACEMENT_CHARACTER)
+    {
         found.references.insert(name.to_owned(), oid);
     }
     Ok(())
@@ -104,7 +105,9 @@ fn failure(line: &[u8], location: &str) -> Result<Option<Advertisement>, Reposit
     match line.strip_prefix(b"ERR ").map(clean) {
         Some(words) if trouble::meaning(&words) == Meaning::NoRepository => Ok(None),
         Some(words) => Err(trouble::refused(location, &words)),
-        None => Err(trouble::protocol(location, format!("this is not the smart protocol: `{}`", clean(line)))),
+        None => {
+            Err(trouble::protocol(location, format!("this is not the smart protocol: `{}`", clean(line))))
+        }
     }
 }
 

@@ -16,7 +16,9 @@ fn parsed(lines: &[&str]) -> Result<Option<Advertisement>, RepositoryError> {
 
 #[test]
 fn references_and_capabilities_are_read() {
-    let head = format!("{A} HEAD\0side-band-64k ofs-delta shallow filter agent=git/2.39 symref=HEAD:refs/heads/main\n");
+    let head = format!(
+        "{A} HEAD\0side-band-64k ofs-delta shallow filter agent=git/2.39 symref=HEAD:refs/heads/main\n"
+    );
     let main = format!("{A} refs/heads/main\n");
     let tag = format!("{B} refs/tags/v1\n");
     let peeled = format!("{A} refs/tags/v1^{{}}\n");
@@ -26,7 +28,9 @@ fn references_and_capabilities_are_read() {
     let names: Vec<&str> = found.references.keys().map(String::as_str).collect();
     assert_eq!(names, ["HEAD", "refs/heads/main", "refs/tags/v1"]);
     assert_eq!(found.references["refs/tags/v1"].to_string(), B);
-    assert!(found.can("filter") && found.can("agent") && !found.can("side-band") && !found.can("push-options"));
+    assert!(
+        found.can("filter") && found.can("agent") && !found.can("side-band") && !found.can("push-options")
+    );
 }
 
 #[test]
@@ -45,7 +49,9 @@ fn what_the_server_says_instead_is_understood() {
     assert!(denied.to_string().contains("denies access: access denied"), "{denied}");
     assert!(parsed(&[]).unwrap_err().retryable());
     let long = format!("{} refs/heads/main\0object-format=sha256", "1".repeat(64));
-    for lines in [vec![long.as_str(), ""], vec![&format!("{ZERO} capabilities^{{}}\0object-format=sha256"), ""]] {
+    for lines in
+        [vec![long.as_str(), ""], vec![&format!("{ZERO} capabilities^{{}}\0object-format=sha256"), ""]]
+    {
         let other = parsed(&lines).unwrap_err();
         assert!(other.to_string().contains("SHA256") && !other.retryable(), "{other}");
     }

@@ -35,8 +35,7 @@ fn a_pack_is_asked_for_and_kept() {
     };
     let shallow = format!("shallow {A}");
     let acknowledged = format!("ACK {B}\n");
-    let answer =
-        encoded(&[&shallow, "", &acknowledged, "\x01PACK", "\x02hello\n", "\x01", "\x01...", ""]);
+    let answer = encoded(&[&shallow, "", &acknowledged, "\x01PACK", "\x02hello\n", "\x01", "\x01...", ""]);
     let (question, fetched, pack) = asked(USUAL, &request, &answer);
     let agent = concat!("agent=volkeep/", env!("CARGO_PKG_VERSION"));
     let first = format!("want {A} side-band-64k ofs-delta no-progress filter {agent}\n");
@@ -51,12 +50,8 @@ fn a_pack_is_asked_for_and_kept() {
 
 #[test]
 fn what_the_server_cannot_do_is_not_asked() {
-    let request = Fetch {
-        wants: vec![oid(A)],
-        depth: Some(1),
-        filter: Some(Filter::NoTrees),
-        ..Fetch::default()
-    };
+    let request =
+        Fetch { wants: vec![oid(A)], depth: Some(1), filter: Some(Filter::NoTrees), ..Fetch::default() };
     let (question, fetched, pack) = asked("", &request, b"0008NAK\nPACK and the rest");
     assert_eq!(question, format!("0032want {A}\n00000009done\n"));
     assert_eq!(fetched.unwrap(), Fetched::default());

@@ -62,7 +62,9 @@ fn bands_are_told_apart() {
     assert_eq!(bands.sort(b"", "there").unwrap(), b"");
     let fatal = bands.sort(b"\x03disk full", "there").unwrap_err().to_string();
     assert!(fatal.contains("hook: no; disk full"), "{fatal}");
-    assert!(bands.sort(b"ERR upload-pack: not our ref", "there").unwrap_err().to_string().contains("not our ref"));
+    assert!(
+        bands.sort(b"ERR upload-pack: not our ref", "there").unwrap_err().to_string().contains("not our ref")
+    );
     assert!(bands.sort(b"\x04", "there").is_err());
 }
 

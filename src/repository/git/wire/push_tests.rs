@@ -31,7 +31,11 @@ fn report(lines: &[&str]) -> Vec<u8> {
     outer
 }
 
-fn pushed(advertisement: &Advertisement, update: &Update, answer: &[u8]) -> (Vec<u8>, Result<(), RepositoryError>) {
+fn pushed(
+    advertisement: &Advertisement,
+    update: &Update,
+    answer: &[u8],
+) -> (Vec<u8>, Result<(), RepositoryError>) {
     let (script, heard) = Script::answering(answer);
     let outcome = push(script, advertisement, update, None);
     (heard.take(), outcome)
@@ -47,7 +51,11 @@ fn a_reference_is_moved_with_a_pack_or_without() {
     let begin = format!("{:04x}{line}0000PACK", line.len() + 4);
     assert!(sent.starts_with(begin.as_bytes()), "{}", String::from_utf8_lossy(&sent));
     // As `git pack-objects </dev/null` writes it.
-    assert!(sent.ends_with(b"\0\0\0\x02\0\0\0\0\x02\x9d\x08\x82;\xd8\xa8\xea\xb5\x10\xadj\xc7\\\x82<\xfd>\xd3\x1e"));
+    assert!(
+        sent.ends_with(
+            b"\0\0\0\x02\0\0\0\0\x02\x9d\x08\x82;\xd8\xa8\xea\xb5\x10\xadj\xc7\\\x82<\xfd>\xd3\x1e"
+        )
+    );
 
     let mut pack = tempfile::tempfile().unwrap();
     pack.write_all(b"PACK of ours").unwrap();
@@ -65,7 +73,8 @@ fn a_reference_is_moved_with_a_pack_or_without() {
 
 #[test]
 fn nothing_is_sent_when_the_reference_is_elsewhere() {
-    for (there, expected) in [(Some(B), A), (None, A), (Some(A), "0000000000000000000000000000000000000000")] {
+    for (there, expected) in [(Some(B), A), (None, A), (Some(A), "0000000000000000000000000000000000000000")]
+    {
         let (sent, outcome) = pushed(&server(USUAL, there), &update(expected, B), b"");
         let error = outcome.unwrap_err();
         assert!(matches!(error, RepositoryError::Rejected { .. }) && sent.is_empty(), "{error}");
@@ -76,7 +85,10 @@ fn nothing_is_sent_when_the_reference_is_elsewhere() {
 fn a_refusal_has_the_words_of_the_server() {
     for (lines, part) in [
         (&["unpack ok\n", "ng refs/heads/main pre-receive hook declined\n"][..], "pre-receive hook declined"),
-        (&["unpack index-pack abnormal exit\n", "ng refs/heads/main unpacker error\n"], "index-pack abnormal exit"),
+        (
+            &["unpack index-pack abnormal exit\n", "ng refs/heads/main unpacker error\n"],
+            "index-pack abnormal exit",
+        ),
         (&["unpack disk full\n"], "disk full"),
     ] {
         let error = pushed(&server(USUAL, Some(A)), &update(A, B), &report(lines)).1.unwrap_err();
