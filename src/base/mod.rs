@@ -5,6 +5,7 @@ pub mod budget;
 pub mod bytes_text;
 pub mod cancel;
 pub mod clock;
+pub mod dial;
 pub mod environment;
 pub mod fs;
 pub mod hash;

@@ -2,6 +2,7 @@
 //! attempts of a call. Must not know why a store fails, only what its errors say of themselves.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -66,11 +67,8 @@ pub struct RetryStore {
 
 impl RetryStore {
     pub fn new(inner: Arc<dyn ObjectStore>, policy: RetryPolicy, clock: Arc<dyn Clock>) -> Self {
-        let seed = policy.seed.unwrap_or_else(|| {
-            let id = random_hex(8).unwrap_or_else(|_| std::process::id().to_string());
-            Hash::of(id.as_bytes()).prefix()
-        });
-        Self { inner, policy, clock, jitter: AtomicU64::new(seed) }
+        let jitter = AtomicU64::new(policy.first_jitter());
+        Self { inner, policy, clock, jitter }
     }
 
     fn run<T>(
@@ -79,15 +77,56 @@ impl RetryStore {
         subject: &str,
         mut attempt: impl FnMut() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut attempts = Attempts::start(self, operation, subject);
+        let mut attempts = Attempts::start(self.terms(), operation, subject);
         loop {
             match attempt() {
                 Ok(done) => return Ok(done),
-                Err(error) => attempts.failed(error)?,
+                Err(error) => attempts.failed(error, StoreError::retryable)?,
             }
         }
     }
 
+    fn terms(&self) -> Terms<'_> {
+        Terms { policy: &self.policy, clock: self.clock.as_ref(), jitter: &self.jitter }
+    }
+}
+
+/// For calls that are not those of a store: does `attempt` until it succeeds, on the same terms.
+pub fn retry<T, E: Display>(
+    policy: &RetryPolicy,
+    clock: &dyn Clock,
+    (operation, subject): (&'static str, &str),
+    retryable: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let jitter = AtomicU64::new(policy.first_jitter());
+    let mut attempts = Attempts::start(Terms { policy, clock, jitter: &jitter }, operation, subject);
+    loop {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => attempts.failed(error, &retryable)?,
+        }
+    }
+}
+
+impl RetryPolicy {
+    fn first_jitter(&self) -> u64 {
+        self.seed.unwrap_or_else(|| {
+            let id = random_hex(8).unwrap_or_else(|_| std::process::id().to_string());
+            Hash::of(id.as_bytes()).prefix()
+        })
+    }
+}
+
+/// On which terms calls are tried again.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    policy: &'a RetryPolicy,
+    clock: &'a dyn Clock,
+    jitter: &'a AtomicU64,
+}
+
+impl Terms<'_> {
     /// The next number of the splitmix64 sequence.
     fn random(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -100,7 +139,7 @@ impl RetryStore {
 
 /// The attempts of one call.
 struct Attempts<'a> {
-    store: &'a RetryStore,
+    terms: Terms<'a>,
     operation: &'static str,
     subject: &'a str,
     started: Duration,
@@ -108,17 +147,17 @@ struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn start(store: &'a RetryStore, operation: &'static str, subject: &'a str) -> Self {
-        Self { store, operation, subject, started: store.clock.elapsed(), failures: 0 }
+    fn start(terms: Terms<'a>, operation: &'static str, subject: &'a str) -> Self {
+        Self { terms, operation, subject, started: terms.clock.elapsed(), failures: 0 }
     }
 
     /// Waits before the next attempt, or gives the error back when there is to be none.
-    fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
-        let policy = &self.store.policy;
-        if !error.retryable() {
+    fn failed<E: Display>(&mut self, error: E, retryable: impl Fn(&E) -> bool) -> Result<(), E> {
+        let Terms { policy, clock, .. } = self.terms;
+        if !retryable(&error) {
             return Err(error);
         }
-        let passed = self.store.clock.elapsed().saturating_sub(self.started);
+        let passed = clock.elapsed().saturating_sub(self.started);
         let left = policy.deadline.saturating_sub(passed);
         let left = match UNTIL.get() {
             Some(until) => left.min(until.saturating_duration_since(Instant::now())),
@@ -136,18 +175,18 @@ impl<'a> Attempts<'a> {
             %error,
             "store call failed, trying again"
         );
-        pause(self.store.clock.as_ref(), &policy.cancel, duration);
+        pause(clock, &policy.cancel, duration);
         if policy.cancel.is_cancelled() { Err(error) } else { Ok(()) }
     }
 
     /// Anything from nothing to the bound of this attempt: spread over the whole range, clients that failed
     /// together come back one by one.
     fn next_pause(&mut self) -> Duration {
-        let policy = &self.store.policy;
+        let policy = self.terms.policy;
         let doubled = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let bound = policy.first.saturating_mul(doubled).min(policy.longest);
-        let nanoseconds = (bound.as_nanos() * u128::from(self.store.random())) >> 64;
+        let nanoseconds = (bound.as_nanos() * u128::from(self.terms.random())) >> 64;
         // Never nothing, so that the deadline is reached however small the policy's figures are.
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)).max(Duration::from_millis(1))
     }
@@ -174,7 +213,7 @@ impl ObjectStore for RetryStore {
     /// longer than one.
     fn list(&self, prefix: &str, each: Visit<'_>) -> Result<(), StoreError> {
         let mut last: Option<Key> = None;
-        let mut attempts = Attempts::start(self, "list", prefix);
+        let mut attempts = Attempts::start(self.terms(), "list", prefix);
         loop {
             let mut progress = false;
             let mut refused = false;
@@ -191,9 +230,9 @@ impl ObjectStore for RetryStore {
             match outcome {
                 Err(error) if !refused => {
                     if progress {
-                        attempts = Attempts::start(self, "list", prefix);
+                        attempts = Attempts::start(self.terms(), "list", prefix);
                     }
-                    attempts.failed(error)?;
+                    attempts.failed(error, StoreError::retryable)?;
                 }
                 // An error of the caller's own is not ours to try again, whatever its kind.
                 outcome => return outcome,
@@ -231,7 +270,7 @@ impl ObjectStore for RetryStore {
     /// our own object. Two writers of the very same bytes can therefore both be told `Created`; whoever races
     /// for a key must put something of its own into the object.
     fn put_if_absent(&self, key: &Key, bytes: &Bytes) -> Result<Put, StoreError> {
-        let mut attempts = Attempts::start(self, "put_if_absent", key.as_str());
+        let mut attempts = Attempts::start(self.terms(), "put_if_absent", key.as_str());
         let mut maybe_done = false;
         loop {
             let outcome = self.inner.put_if_absent(key, bytes).and_then(|put| match put {
@@ -241,7 +280,7 @@ impl ObjectStore for RetryStore {
             match outcome {
                 Ok(put) => return Ok(put),
                 Err(error) => {
-                    attempts.failed(error)?;
+                    attempts.failed(error, StoreError::retryable)?;
                     maybe_done = true;
                 }
             }
@@ -250,7 +289,7 @@ impl ObjectStore for RetryStore {
 
     /// Guards the lost response as `put_if_absent` does.
     fn replace(&self, key: &Key, expected: &Bytes, bytes: &Bytes) -> Result<Replace, StoreError> {
-        let mut attempts = Attempts::start(self, "replace", key.as_str());
+        let mut attempts = Attempts::start(self.terms(), "replace", key.as_str());
         let mut maybe_done = false;
         loop {
             let outcome = self.inner.replace(key, expected, bytes).and_then(|replaced| match replaced {
@@ -263,7 +302,7 @@ impl ObjectStore for RetryStore {
             match outcome {
                 Ok(replaced) => return Ok(replaced),
                 Err(error) => {
-                    attempts.failed(error)?;
+                    attempts.failed(error, StoreError::retryable)?;
                     maybe_done = true;
                 }
             }

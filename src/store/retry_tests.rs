@@ -69,7 +69,7 @@ fn slow_attempts_use_up_the_deadline() {
 #[test]
 fn pauses_grow_to_the_bound_and_are_spread() {
     let bench = bench(120);
-    let mut attempts = Attempts::start(&bench.store, "test", "");
+    let mut attempts = Attempts::start(bench.store.terms(), "test", "");
     let pauses: Vec<Duration> = (0..200).map(|_| attempts.next_pause()).collect();
     assert!(pauses[0] <= Duration::from_millis(200) && pauses[1] <= Duration::from_millis(400));
     let late = &pauses[10..];
@@ -77,7 +77,7 @@ fn pauses_grow_to_the_bound_and_are_spread() {
     assert!(late.iter().any(|pause| *pause > Duration::from_secs(15)));
     assert!(late.iter().any(|pause| *pause < Duration::from_secs(5)));
     let again = self::bench(120);
-    let mut attempts = Attempts::start(&again.store, "test", "");
+    let mut attempts = Attempts::start(again.store.terms(), "test", "");
     assert_eq!(attempts.next_pause(), pauses[0], "the seed fixes the schedule");
 }
 

@@ -1,17 +1,16 @@
-//! The way to the other side: a unix socket, or the addresses of a host one after another, and TLS on top. Knows
-//! nothing of requests but where they go.
+//! The way to the other side: a unix socket or a connection to a host, and TLS on top. Knows nothing of requests but
+//! where they go.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::{HttpError, Request, tls};
+use crate::base::dial::{DialError, dial};
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -40,27 +39,10 @@ pub(super) async fn to(request: &Request) -> Result<Stream, HttpError> {
 
 async fn connect(request: &Request) -> Result<TcpStream, HttpError> {
     let url = &request.url;
-    let unresolvable = |source| HttpError::Unresolvable { place: request.place(), source };
-    let addresses: Vec<SocketAddr> =
-        lookup_host((url.host(), url.port())).await.map_err(unresolvable)?.collect();
-    let started = Instant::now();
-    let mut last: io::Error = io::ErrorKind::AddrNotAvailable.into();
-    for (number, address) in addresses.iter().enumerate() {
-        // An address where nobody answers leaves the others their share of the time.
-        let left = request.timeout.saturating_sub(started.elapsed());
-        let share = left / u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
-        last = match tokio::time::timeout(share.max(Duration::from_millis(1)), TcpStream::connect(address))
-            .await
-        {
-            Ok(Ok(socket)) => {
-                let _ = socket.set_nodelay(true);
-                return Ok(socket);
-            }
-            Ok(Err(error)) => error,
-            Err(_) => io::ErrorKind::TimedOut.into(),
-        };
-    }
-    Err(HttpError::Refused { place: request.place(), source: last })
+    dial(url.host(), url.port(), request.timeout).await.map_err(|error| match error {
+        DialError::Unresolvable(source) => HttpError::Unresolvable { place: request.place(), source },
+        DialError::Refused(source) => HttpError::Refused { place: request.place(), source },
+    })
 }
 
 macro_rules! each {

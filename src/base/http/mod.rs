@@ -1,9 +1,10 @@
-//! A small http client: one request, one bounded answer, one time limit for all of it. Over TCP, TLS or a unix
-//! socket. Redirects are answers like others and are not followed; proxies of the environment are not used.
+//! A small http client: one request, one bounded answer, one time limit for all of it; or step by step, for what is
+//! too large for that. Over TCP, TLS or a unix socket. Redirects are answers like others and are not followed; proxies of the environment are not used.
 //! Knows nothing of who asks, and no message of it shows more of an address than scheme, host and port.
 
 mod connect;
 mod error;
+mod streamed;
 mod tls;
 mod url;
 
@@ -12,14 +13,12 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use hyper_util::rt::TokioIo;
 
 use crate::base::cancel::Cancel;
-use connect::Stream;
 pub use error::HttpError;
+pub use streamed::{Connection, Streamed, connect};
 pub use url::Url;
 
 /// How late a wish to stop may be noticed.
@@ -104,16 +103,16 @@ pub fn send(request: &Request, cancel: &Cancel) -> Result<Answer, HttpError> {
 
 /// Inside a runtime with time and input.
 pub async fn send_async(request: &Request) -> Result<Answer, HttpError> {
-    let place = request.place();
-    let prepared = prepare(request)?;
+    // Before anybody is bothered.
+    streamed::prepare(request, Full::<Bytes>::default())?;
     let longest = request.longest_answer;
     // What was being done when the time was over.
     let (doing, did) = mpsc::channel();
     let exchange = async {
         let _ = doing.send("connecting");
-        let stream = connect::to(request).await?;
+        let connection = connect(request).await?;
         let _ = doing.send("waiting for the answer");
-        exchange(stream, prepared, longest, &place).await
+        whole(connection.send(request, Full::new(Bytes::from(request.body.clone()))).await?, longest).await
     };
     match tokio::time::timeout(request.timeout, exchange).await {
         Ok(answer) => answer,
@@ -124,56 +123,10 @@ pub async fn send_async(request: &Request) -> Result<Answer, HttpError> {
     }
 }
 
-type Prepared = hyper::Request<Full<Bytes>>;
-
-fn prepare(request: &Request) -> Result<Prepared, HttpError> {
-    let bad = |what: String| HttpError::Request { place: request.place(), what };
-    let method = hyper::Method::from_bytes(request.method.as_bytes())
-        .map_err(|_| bad(format!("`{}` is not a method", request.method)))?;
-    let mut headers = HeaderMap::new();
-    let ours = [
-        (HOST, request.url.authority()),
-        (USER_AGENT, concat!("volkeep/", env!("CARGO_PKG_VERSION"))),
-        (CONNECTION, "close"),
-    ];
-    for (name, value) in ours {
-        headers.insert(name, HeaderValue::from_str(value).map_err(|error| bad(error.to_string()))?);
-    }
-    for (name, value) in &request.headers {
-        let known = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| bad(format!("`{name}` is not the name of a header")))?;
-        // The value may be a secret.
-        let mut value = HeaderValue::from_str(value)
-            .map_err(|_| bad(format!("the header `{name}` holds something else than printable text")))?;
-        value.set_sensitive(true);
-        headers.insert(known, value);
-    }
-    let mut prepared = hyper::Request::new(Full::new(Bytes::from(request.body.clone())));
-    *prepared.method_mut() = method;
-    *prepared.uri_mut() =
-        request.url.target().parse().map_err(|_| bad("its path is not valid".to_owned()))?;
-    *prepared.headers_mut() = headers;
-    Ok(prepared)
-}
-
-async fn exchange(
-    stream: Stream,
-    prepared: Prepared,
-    longest: usize,
-    place: &str,
-) -> Result<Answer, HttpError> {
-    let cut = |error: hyper::Error| HttpError::Cut { place: place.to_owned(), reason: error::reason(&error) };
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
-    // The connection is driven beside the request, and ends with it.
-    let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-    let answer = sender.send_request(prepared).await.map_err(cut)?;
-    let status = answer.status().as_u16();
-    let mut content = answer.into_body();
+async fn whole(mut answer: Streamed, longest: usize) -> Result<Answer, HttpError> {
+    let status = answer.status();
     let mut body = Vec::new();
-    while let Some(frame) = content.frame().await {
-        let frame = frame.map_err(cut)?;
-        let Some(data) = frame.data_ref() else { continue };
+    while let Some(data) = answer.piece().await? {
         let room = longest.saturating_sub(body.len());
         body.extend(data.iter().take(room));
         if data.len() > room {
@@ -181,14 +134,6 @@ async fn exchange(
         }
     }
     Ok(Answer { status, body, cut: false })
-}
-
-struct Driver(tokio::task::JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 async fn cancelled(cancel: &Cancel) {

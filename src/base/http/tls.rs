@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::{HttpError, Request};
 
@@ -27,7 +27,14 @@ where
         .with_root_certificates(authorities(request.ca_file.as_deref())?)
         .with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(config));
-    connector.connect(name, stream).await.map_err(|error| failed(error.to_string()))
+    connector.connect(name, stream).await.map_err(|error| {
+        let reason = error.to_string();
+        // A connection that broke says nothing about certificates, and the next one may hold.
+        match error.downcast::<rustls::Error>() {
+            Ok(_) => failed(reason),
+            Err(_) => HttpError::Cut { place: request.place(), reason },
+        }
+    })
 }
 
 fn authorities(own: Option<&Path>) -> Result<RootCertStore, HttpError> {

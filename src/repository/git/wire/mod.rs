@@ -2,12 +2,16 @@
 //! packs as streams of bytes and references by name; must not know snapshots.
 
 mod advertisement;
+mod attempts;
 mod fetch;
+mod https;
+mod line;
 mod packet;
 mod push;
 mod said;
 #[cfg(test)]
 mod script;
+mod ssh;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -78,7 +82,8 @@ pub trait Conversation: Send {
 pub fn open(options: &GitOptions) -> Option<Arc<dyn Transport>> {
     match &options.place {
         Place::Directory(_) => None,
-        Place::Ssh(_) | Place::Https(_) => None,
+        Place::Ssh(ssh) => Some(Arc::new(ssh::Ssh::new(options, ssh))),
+        Place::Https(https) => Some(Arc::new(https::Https::new(options, https))),
     }
 }
 
