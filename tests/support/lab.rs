@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use volkeep::store::{LocalStore, ObjectStore};
 
+use super::git::{GitServer, Way};
 use super::process::{Outcome, run, shell, wrap};
 use super::s3::{Server, unique};
 use super::{compare, trees};
@@ -33,6 +34,12 @@ pub enum Home {
     Directory,
     /// In a bucket of the real server.
     Bucket,
+    /// A bare git repository beside the volume.
+    GitDirectory,
+    /// On the real git server, reached over ssh.
+    GitSsh,
+    /// The same over https.
+    GitHttps,
 }
 
 /// A repository in a bucket, and the way there.
@@ -49,6 +56,8 @@ pub struct Lab {
     pub layout: Layout,
     root: TempDir,
     place: Option<Place>,
+    /// A branch of a git repository: its address.
+    git: Option<String>,
     /// Comes on top of the clean environment of every run.
     environment: Vec<(OsString, OsString)>,
     config: Option<PathBuf>,
@@ -57,7 +66,7 @@ pub struct Lab {
 impl Lab {
     /// An empty volume, and no repository yet.
     pub fn new(layout: Layout) -> Self {
-        Self::at(layout, None)
+        Self::at(layout, None, None)
     }
 
     #[track_caller]
@@ -69,17 +78,28 @@ impl Lab {
                 let bucket = server.shared_bucket();
                 Self::in_bucket(layout, server, bucket)
             }
+            Home::GitDirectory => Self::at(layout, None, Some(String::new())),
+            Home::GitSsh => Self::on_server(layout, &GitServer::real(), Way::Ssh),
+            Home::GitHttps => Self::on_server(layout, &GitServer::real(), Way::Https),
         }
     }
 
     /// The repository is to be below a prefix of its own in this bucket.
     pub fn in_bucket(layout: Layout, server: Server, bucket: String) -> Self {
-        Self::at(layout, Some(Place { server, bucket, prefix: unique("lab"), detour: None }))
+        Self::at(layout, Some(Place { server, bucket, prefix: unique("lab"), detour: None }), None)
+    }
+
+    /// The repository is to be a new one of this server.
+    fn on_server(layout: Layout, server: &GitServer, way: Way) -> Self {
+        let name = server.new_repository();
+        let lab = Self::at(layout, None, Some(server.url(way, &name)));
+        server.environment(way).into_iter().fold(lab, |lab, (name, value)| lab.with(name, value))
     }
 
     /// The same repository as that of another lab, with its keys.
     pub fn sharing(mut self, other: &Self) -> Self {
         self.place.clone_from(&other.place);
+        self.git.clone_from(&other.git);
         for (name, value) in &other.environment {
             if matches!(
                 name.to_str(),
@@ -92,9 +112,9 @@ impl Lab {
         self
     }
 
-    fn at(layout: Layout, place: Option<Place>) -> Self {
+    fn at(layout: Layout, place: Option<Place>, git: Option<String>) -> Self {
         let root = tempfile::Builder::new().prefix("volkeep-lab-").tempdir().unwrap();
-        let lab = Self { layout, root, place, environment: Vec::new(), config: None };
+        let lab = Self { layout, root, place, git, environment: Vec::new(), config: None };
         for directory in [lab.volume(), lab.path("home")] {
             fs::create_dir_all(directory).unwrap();
         }
@@ -194,9 +214,13 @@ impl Lab {
     }
 
     pub fn url(&self) -> String {
-        match &self.place {
-            None => format!("file://{}", self.repository().display()),
-            Some(Place { server, bucket, prefix, detour }) => {
+        match (&self.git, &self.place) {
+            (Some(address), _) if address.is_empty() => {
+                format!("git+file://{}", self.repository().display())
+            }
+            (Some(address), _) => address.clone(),
+            (None, None) => format!("file://{}", self.repository().display()),
+            (None, Some(Place { server, bucket, prefix, detour })) => {
                 let endpoint = detour.as_ref().unwrap_or(&server.endpoint);
                 format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region=us-east-1")
             }

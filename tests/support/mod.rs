@@ -10,6 +10,7 @@
 
 mod compare;
 pub mod crash;
+pub mod git;
 mod http;
 mod lab;
 pub mod life;

@@ -98,7 +98,7 @@ pub(super) fn commit(
         message,
     };
     let text = commit.encode();
-    let oid = sink.put(Kind::Commit, &text)?;
+    let oid = sink.put_own(Kind::Commit, &text)?;
     let pack = sink.finish(None)?;
     let moved = git.branch.advance(parent, oid, &pack);
     let _ = std::fs::remove_file(&path);

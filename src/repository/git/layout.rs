@@ -149,13 +149,13 @@ impl<'s, 'a> Layout<'s, 'a> {
     }
 
     fn blob(&mut self, name: &[u8], bytes: &[u8]) -> Result<TreeEntry, RepositoryError> {
-        let oid = self.sink.put(Kind::Blob, bytes)?;
+        let oid = self.sink.put_own(Kind::Blob, bytes)?;
         self.others.push(oid);
         Ok(TreeEntry { mode: Mode::File, name: name.to_vec(), oid })
     }
 
     fn tree(&mut self, entries: &mut [TreeEntry]) -> Result<Oid, RepositoryError> {
-        let oid = self.sink.put(Kind::Tree, &encode_tree(entries))?;
+        let oid = self.sink.put_own(Kind::Tree, &encode_tree(entries))?;
         self.others.push(oid);
         Ok(oid)
     }

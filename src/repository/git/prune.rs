@@ -96,7 +96,7 @@ fn rewrite(git: &Git, tip: Oid, chain: &[Link], forgotten: &[SnapshotId]) -> Res
             continue;
         }
         let text = Commit { parents, message, ..link.commit.clone() }.encode();
-        let oid = sink.put(Kind::Commit, &text)?;
+        let oid = sink.put_own(Kind::Commit, &text)?;
         texts.push((oid, text));
         last = Some(oid);
     }

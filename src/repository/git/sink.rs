@@ -42,21 +42,36 @@ impl<'a> Sink<'a> {
         Ok(Self { has: Box::new(has), path: path.to_owned(), inner: Mutex::new(inner) })
     }
 
-    pub fn put(&self, kind: Kind, content: &[u8]) -> Result<Oid, RepositoryError> {
-        let oid = Oid::of(kind, content);
-        self.put_named(kind, oid, content)?;
+    /// Content of the volume.
+    pub fn put(&self, content: &[u8]) -> Result<Oid, RepositoryError> {
+        let oid = Oid::of(Kind::Blob, content);
+        self.put_named(oid, content)?;
         Ok(oid)
     }
 
-    pub fn put_named(&self, kind: Kind, oid: Oid, content: &[u8]) -> Result<(), RepositoryError> {
+    pub fn put_named(&self, oid: Oid, content: &[u8]) -> Result<(), RepositoryError> {
+        if self.append(Kind::Blob, oid, content)? {
+            self.lock().added_bytes += content.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// What is said of the content: it does not count as such.
+    pub fn put_own(&self, kind: Kind, content: &[u8]) -> Result<Oid, RepositoryError> {
+        let oid = Oid::of(kind, content);
+        self.append(kind, oid, content)?;
+        Ok(oid)
+    }
+
+    /// Whether it was not there yet.
+    fn append(&self, kind: Kind, oid: Oid, content: &[u8]) -> Result<bool, RepositoryError> {
         if (self.has)(&oid) || !self.lock().here.insert(oid) {
-            return Ok(());
+            return Ok(false);
         }
         // Not under the lock: this is what takes the time.
         let object = compress(kind, content).map_err(self.failed())?;
-        let mut inner = self.lock();
-        inner.added_bytes += content.len() as u64;
-        inner.writer.append(oid, &object).map_err(self.failed())
+        self.lock().writer.append(oid, &object).map_err(self.failed())?;
+        Ok(true)
     }
 
     /// A blob of exactly `size` bytes, piece by piece; all others wait meanwhile. `fill` gives its name, or `None` if

@@ -11,7 +11,7 @@ use crate::base::threads;
 use crate::repository::git::backup::job::{Job, Outcome, Shared, row_of, work};
 use crate::repository::git::known::{Row, RowReader, RowWriter, Rows};
 use crate::repository::git::layout::Layout;
-use crate::repository::git::oid::{Kind as ObjectKind, Oid};
+use crate::repository::git::oid::Oid;
 use crate::repository::git::sink::Sink;
 use crate::repository::scan::{Problems, StatRow, settle};
 use crate::repository::{BackupRequest, RepositoryError, Totals};
@@ -273,7 +273,7 @@ impl Run<'_, '_, '_> {
             }
         };
         let content = match &entry.kind {
-            Kind::Symlink { target } => Some(self.sink.put(ObjectKind::Blob, target.as_bytes())?),
+            Kind::Symlink { target } => Some(self.sink.put(target.as_bytes())?),
             _ => None,
         };
         row_of(entry, stat, found.stat.kind, content).map(Some)

@@ -109,7 +109,7 @@ fn read(
             continue;
         };
         if before.size <= SMALL {
-            shared.sink.put_named(ObjectKind::Blob, oid, buffer).map_err(Outcome::Over)?;
+            shared.sink.put_named(oid, buffer).map_err(Outcome::Over)?;
         }
         let now = Found { path: found.path.clone(), stat: after, mount_point: false };
         let mut entry = reader.file_entry(&now, &open).map_err(|error| failed(&error))?;

@@ -172,7 +172,7 @@ fn store(
         message: message::for_snapshot(&summary),
     };
     let text = commit.encode();
-    let oid = sink.put(Kind::Commit, &text)?;
+    let oid = sink.put_own(Kind::Commit, &text)?;
     let mut pack = sink.finish(left_over.map(|left| &left.pack))?;
     report.stored_bytes = pack.length;
     push(git, request, before, oid, &mut pack, tree)?;
