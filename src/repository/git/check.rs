@@ -51,7 +51,9 @@ pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, Repo
         if remote && request.verify_percent == 0 && link.oid != tip {
             break;
         }
-        let Some(id) = id_of(link) else { continue };
+        let newest_only = remote && request.verify_percent == 0;
+        let id = if newest_only { link.newest().map(|newest| newest.id) } else { link.snapshot_id() };
+        let Some(id) = id else { continue };
         report.snapshots += 1;
         if let Err(error) = blobs.collect(&reader, link, &id, &mut report) {
             note(&mut report, error, Some(&id))?;
@@ -62,10 +64,6 @@ pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, Repo
         git.branch.forget_fetched();
     }
     Ok(report)
-}
-
-fn id_of(link: &Link) -> Option<SnapshotId> {
-    link.newest().map(|newest| newest.id)
 }
 
 /// Each content once, with who needs it.
