@@ -64,7 +64,7 @@ fn ssh(rest: &str) -> Result<GitAddress, String> {
     }
     let path = clean(parts.path)?;
     let path = match path.strip_prefix("/~/") {
-        Some(path) => path,
+        Some(path) => path.to_owned(),
         None if path.starts_with("/~") => {
             return Err(format!(
                 "has the path `{path}`; from a home directory it begins with `/~/`, and whose it is \
@@ -78,7 +78,7 @@ fn ssh(rest: &str) -> Result<GitAddress, String> {
             user: if user.is_empty() { USUAL_USER } else { user }.to_owned(),
             host: parts.host,
             port: parts.port.unwrap_or(SSH_PORT),
-            path: path.to_owned(),
+            path,
             key,
         },
         branch: branch(parts.parameters)?,
