@@ -1,11 +1,17 @@
 //! The git servers that `tests/run` starts, and repositories in them of a test's own. What git itself says and does is
 //! asked of the command line.
 
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use volkeep::base::secret::{Secret, SecretSource};
+use volkeep::repository::git::oid::Oid;
 use volkeep::repository::git::{GitOptions, HttpsOptions, Place, SshOptions};
 
 use super::s3::unique;
@@ -64,8 +70,8 @@ impl GitServer {
     pub fn hook(&self, name: &str, hook: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.path(name).join("hooks").join(hook);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// With one of the keys in `files`.
@@ -120,6 +126,104 @@ impl GitServer {
             ..GitOptions::new(place, cache)
         }
     }
+}
+
+/// A work tree, to make commits in.
+#[derive(Debug)]
+pub struct Work {
+    dir: TempDir,
+}
+
+impl Work {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "--quiet", "-b", "main"]);
+        Self { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn commit(&self, name: &str, content: &[u8]) -> Oid {
+        fs::write(self.path().join(name), content).unwrap();
+        git(self.path(), &["add", "."]);
+        git(self.path(), &["commit", "--quiet", "-m", name]);
+        git(self.path(), &["rev-parse", "HEAD"]).parse().unwrap()
+    }
+
+    /// Of what belongs to a commit, without what belongs to another.
+    pub fn pack(&self, new: Oid, old: Oid) -> File {
+        let mut list = tempfile::tempfile().unwrap();
+        writeln!(list, "{new}").unwrap();
+        if !old.is_zero() {
+            writeln!(list, "^{old}").unwrap();
+        }
+        list.rewind().unwrap();
+        let mut pack = tempfile::tempfile().unwrap();
+        let status = command(self.path())
+            .args(["pack-objects", "--quiet", "--revs", "--stdout"])
+            .stdin(list)
+            .stdout(pack.try_clone().unwrap())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        pack.rewind().unwrap();
+        pack
+    }
+}
+
+/// An agent with one key, for the time of a test.
+#[derive(Debug)]
+pub struct Agent {
+    pub socket: PathBuf,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Agent {
+    pub fn start(key: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent");
+        let child =
+            Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+        let agent = Self { socket, child, _dir: dir };
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !agent.add(&[key.as_os_str()]) {
+            assert!(Instant::now() < limit, "the agent did not come up");
+            thread::yield_now();
+        }
+        agent
+    }
+
+    fn add(&self, arguments: &[&OsStr]) -> bool {
+        let mut command = Command::new("ssh-add");
+        command.env("SSH_AUTH_SOCK", &self.socket).arg("-q").args(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    pub fn forget_all(&self) {
+        assert!(self.add(&["-D".as_ref()]));
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The kinds of objects in a pack, such as `blob blob commit tree`. Git checks all of it.
+pub fn kinds(pack: File) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    git(dir.path(), &["init", "--quiet", "--bare"]);
+    let index = command(dir.path()).args(["index-pack", "--stdin"]).stdin(pack).output().unwrap();
+    assert!(index.status.success(), "{}", String::from_utf8_lossy(&index.stderr));
+    let all = git(dir.path(), &["cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"]);
+    let mut kinds: Vec<&str> = all.lines().collect();
+    kinds.sort_unstable();
+    kinds.join(" ")
 }
 
 /// What it prints, without the last line break. It must succeed.
