@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::cancel::Cancel;
 use crate::base::id::random_hex;
 use crate::base::progress::Progress;
-use crate::repository::git::branch::{Part, Seen, Wanted};
+use crate::repository::git::branch::{Part, Seen};
 use crate::repository::git::history::Link;
 use crate::repository::git::layout::adopted;
 use crate::repository::git::message;
@@ -42,8 +42,7 @@ pub(super) fn run(git: &Git, identity: &str) -> Result<(), RepositoryError> {
     let entries = match &tip {
         None => Vec::new(),
         Some(tip) => {
-            let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
-            let objects = git.objects(wanted, Part::Trees, &Progress::default(), &Cancel::new())?;
+            let objects = git.objects(tip.wanted(), Part::Trees, &Progress::default(), &Cancel::new())?;
             objects.reader()?.tree(tip.commit.tree)?
         }
     };

@@ -177,7 +177,7 @@ impl Git {
     fn locate(&self, id: &SnapshotId) -> Result<Located, RepositoryError> {
         let tip = self.tip_link(JUST_SEEN)?;
         if let Some(newest) = tip.newest().filter(|newest| newest.id == *id) {
-            let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
+            let wanted = Wanted { seconds: newest.time.seconds, ..tip.wanted() };
             return Ok(match newest.summary {
                 Some(summary) => Located { wanted, summary, whole: true },
                 None => {
@@ -197,7 +197,7 @@ impl Git {
         let behind = u32::try_from(at).unwrap_or(u32::MAX);
         let parent = chain.iter().skip(at + 1).find_map(Link::snapshot_id);
         Ok(Located {
-            wanted: Wanted { commit: link.oid, tip: tip.oid, behind },
+            wanted: Wanted { tip: tip.oid, behind, ..link.wanted() },
             summary: link.summary(parent).ok_or_else(none)?,
             whole: matches!(link.said, Said::Snapshot(_)),
         })

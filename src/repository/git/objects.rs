@@ -7,7 +7,7 @@ use git2::{ErrorClass, ErrorCode, ObjectType};
 
 use crate::repository::RepositoryError;
 use crate::repository::git::layout;
-use crate::repository::git::object::{Commit, TreeEntry, decode_tree};
+use crate::repository::git::object::{TreeEntry, decode_tree};
 use crate::repository::git::oid::{Kind, Oid};
 
 /// A repository whose objects can be read. Each thread opens a reader of its own.
@@ -61,11 +61,6 @@ impl Reader {
 
     pub fn has(&self, oid: Oid) -> bool {
         self.odb().is_ok_and(|odb| odb.exists(name(oid)))
-    }
-
-    pub fn commit(&self, oid: Oid) -> Result<Commit, RepositoryError> {
-        let bytes = self.read(Kind::Commit, oid)?;
-        Commit::decode(&bytes).ok_or_else(|| self.damaged(Kind::Commit, oid, "it is not the text of one"))
     }
 
     pub fn tree(&self, oid: Oid) -> Result<Vec<TreeEntry>, RepositoryError> {

@@ -18,7 +18,7 @@ use crate::snapshot::{Entry, Kind, SnapshotId, Summary};
 pub(super) fn count(git: &Git, wanted: Wanted, summary: Summary) -> Result<Summary, RepositoryError> {
     git.with_objects(wanted, &Progress::default(), &Cancel::new(), |objects| {
         let reader = objects.reader()?;
-        let mut contents = Contents::open(&reader, wanted.commit)?;
+        let mut contents = Contents::open(&reader, wanted.tree, wanted.seconds)?;
         let mut counted = summary.clone();
         while let Some(item) = contents.next()? {
             counted.entries += 1;
@@ -91,7 +91,7 @@ fn each(
             return Err(RepositoryError::Damaged { location, object, reason });
         }
         let reader = objects.reader()?;
-        let mut contents = Contents::open(&reader, wanted.commit)?;
+        let mut contents = Contents::open(&reader, wanted.tree, wanted.seconds)?;
         while let Some(item) = contents.next()? {
             begun = true;
             if visit(&reader, item)?.is_break() {

@@ -18,7 +18,7 @@ use crate::base::progress::Progress;
 use crate::base::timestamp::Timestamp;
 use crate::repository::git::backup::gather::{Gathered, Sources, gather, totals_if_unchanged};
 use crate::repository::git::backup::left_over::LeftOver;
-use crate::repository::git::branch::{Part, Seen, Wanted};
+use crate::repository::git::branch::{Part, Seen};
 use crate::repository::git::create::new_pack;
 use crate::repository::git::history::{Holder, Link};
 use crate::repository::git::known::{RowWriter, Rows};
@@ -246,8 +246,7 @@ fn objects_at(git: &Git, tip: &Link) -> Result<HashSet<Oid>, RepositoryError> {
     if !git.branch.is_remote() || tip.newest().is_none() {
         return Ok(found);
     }
-    let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
-    let objects = git.objects(wanted, Part::Trees, &Progress::default(), &Cancel::new())?;
+    let objects = git.objects(tip.wanted(), Part::Trees, &Progress::default(), &Cancel::new())?;
     match collect(&objects.reader()?, tip.commit.tree, &mut found) {
         Ok(()) => Ok(found),
         Err(error) if error.is_damage() => {

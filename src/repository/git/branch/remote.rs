@@ -1,5 +1,5 @@
-//! A branch behind a git server. What is fetched goes to bare repositories in the cache, one for each commit that was
-//! asked for; nothing rests on them, and all but a few go.
+//! A branch behind a git server. What is fetched goes to bare repositories in the cache, one for each tree that was asked
+//! for; nothing rests on them, and all but a few go.
 
 use std::fs;
 use std::io::{self, Write};
@@ -163,43 +163,45 @@ impl Branch for RemoteBranch {
         most: Option<u32>,
     ) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError> {
         let (progress, cancel) = (Progress::default(), Cancel::new());
-        let whole = tip.to_hex();
-        let (objects, name) =
-            if known.is_empty() && self.fetched().join(&whole).join(DONE).exists() && most == Some(1) {
-                (Objects::new(self.fetched().join(&whole), self.transport.location()), None)
-            } else {
-                let connected = self.connect(Service::Fetch)?;
-                // Where a server sends nothing but whole commits, those after a known one are little, and a single one is
-                // what a restore will ask for next.
-                let keep = known.is_empty() && most == Some(1) && !wire::supports_filter(&connected.0);
-                let name = if keep { whole } else { format!("commits-{whole}") };
-                let objects = self.kept(&name, Some(connected), &progress, &cancel, |_| Fetch {
-                    wants: vec![tip],
-                    haves: known.to_vec(),
-                    depth: most.filter(|_| known.is_empty()),
-                    filter: Some(Filter::NoTrees),
-                    ..Fetch::default()
-                })?;
-                (objects, (!keep).then_some(name))
-            };
+        let connected = self.connect(Service::Fetch)?;
+        // Where a server sends nothing but whole commits, those after a known one are little, and a single one is what a
+        // restore will ask for next.
+        let keep = known.is_empty() && most == Some(1) && !wire::supports_filter(&connected.0);
+        let name = format!("commits-{tip}");
+        let objects = self.kept(&name, Some(connected), &progress, &cancel, |_| Fetch {
+            wants: vec![tip],
+            haves: known.to_vec(),
+            depth: most.filter(|_| known.is_empty()),
+            filter: Some(Filter::NoTrees),
+            ..Fetch::default()
+        })?;
         let reader = objects.reader()?;
         let mut commits = Vec::new();
+        let mut tree = None;
         let mut next = Some(tip);
         while let Some(oid) = next.filter(|oid| !known.contains(oid)) {
             if most.is_some_and(|most| commits.len() >= most as usize) {
                 break;
             }
             let bytes = reader.read(Kind::Commit, oid)?;
-            next = Commit::decode(&bytes)
-                .ok_or_else(|| reader.damaged(Kind::Commit, oid, "it is not the text of one"))?
-                .parents
-                .first()
-                .copied();
+            let commit = Commit::decode(&bytes)
+                .ok_or_else(|| reader.damaged(Kind::Commit, oid, "it is not the text of one"))?;
+            next = commit.parents.first().copied();
+            tree.get_or_insert(commit.tree);
             commits.push((oid, bytes));
         }
         drop(reader);
-        if let Some(name) = name {
-            let _ = fs::remove_dir_all(self.fetched().join(name));
+        let here = self.fetched().join(name);
+        let moved = tree.filter(|_| keep).is_some_and(|tree| {
+            let whole = self.fetched().join(tree.to_hex());
+            if whole.join(DONE).exists() {
+                return false;
+            }
+            let _ = fs::remove_dir_all(&whole);
+            fs::rename(&here, whole).is_ok()
+        });
+        if !moved {
+            let _ = fs::remove_dir_all(here);
         }
         Ok(commits)
     }
@@ -211,8 +213,8 @@ impl Branch for RemoteBranch {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<Objects, RepositoryError> {
-        let Wanted { commit, tip, behind } = wanted;
-        let whole = commit.to_hex();
+        let Wanted { commit, tree, tip, behind, .. } = wanted;
+        let whole = tree.to_hex();
         let name = match part {
             Part::Trees if !self.fetched().join(&whole).join(DONE).exists() => format!("trees-{whole}"),
             _ => whole,
