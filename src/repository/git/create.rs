@@ -60,7 +60,6 @@ pub(super) fn run(git: &Git, identity: &str) -> Result<(), RepositoryError> {
 pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryError> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        git.note_seen(None);
         let tip = git.tip_link(JUST_SEEN)?;
         let epoch = git.holder_at(&tip)?.map_or(0, |holder| holder.epoch) + 1;
         match lease(git, &tip, writer, epoch) {

@@ -52,10 +52,9 @@ use oid::Oid;
 
 pub use options::{GitOptions, HttpsOptions, Place, SshOptions};
 
-/// Questions that follow each other closely are answered by one look.
-const JUST_SEEN: Duration = Duration::from_secs(1);
-/// A backup begins with what the questions before it found. If that is not so any more its push is refused.
-const SEEN_BEFORE_BACKUP: Duration = Duration::from_secs(10);
+/// Questions that follow each other closely are answered by one look: each costs a login. Whoever pushes is refused if
+/// the branch has moved since.
+const JUST_SEEN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Git {

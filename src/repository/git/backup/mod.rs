@@ -29,7 +29,7 @@ use crate::repository::git::objects::Reader;
 use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::git::pack::Pack;
 use crate::repository::git::sink::Sink;
-use crate::repository::git::{Git, JUST_SEEN, SEEN_BEFORE_BACKUP};
+use crate::repository::git::{Git, JUST_SEEN};
 use crate::repository::{BackupReport, BackupRequest, Epoch, RepositoryError, Totals};
 use crate::snapshot::{SnapshotId, Summary};
 use crate::tree::Root;
@@ -40,7 +40,7 @@ pub(super) const ROWS: &str = "rows";
 const NEXT_ROWS: &str = "next-rows";
 
 pub(super) fn run(git: &Git, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
-    let tip = git.tip_link(SEEN_BEFORE_BACKUP)?;
+    let tip = git.tip_link(JUST_SEEN)?;
     check_identity(git, request, &tip)?;
     let holder = git.holder_at(&tip)?;
     let epoch = may_write(git, request, holder.as_ref())?;
