@@ -28,9 +28,7 @@ pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, Repo
     let remote = git.branch.is_remote();
     let newest = chain.first().filter(|_| remote && request.verify_percent == 0);
     let objects = match newest {
-        Some(newest) => {
-            git.objects(newest.wanted(), Part::Whole, &request.progress, &request.cancel)
-        }
+        Some(newest) => git.objects(newest.wanted(), Part::Whole, &request.progress, &request.cancel),
         None => git.branch.everything(tip, &request.progress, &request.cancel),
     };
     let objects = match objects {
@@ -128,11 +126,16 @@ impl Blobs {
             if percent == 0 || number % parts != part {
                 continue;
             }
-            match reader.read(Kind::Blob, *oid) {
-                Ok(bytes) => {
+            let mut size = 0;
+            let read = reader.pieces(*oid, &mut |piece| {
+                size += piece.len() as u64;
+                Ok(())
+            });
+            match read {
+                Ok(()) => {
                     report.verified_packs += 1;
-                    report.verified_bytes += bytes.len() as u64;
-                    request.progress.add(1, bytes.len() as u64);
+                    report.verified_bytes += size;
+                    request.progress.add(1, size);
                 }
                 Err(error) => {
                     note(report, error, None)?;

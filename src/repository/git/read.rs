@@ -64,15 +64,24 @@ pub(super) fn content(reader: &Reader, item: &Item) -> Result<(Entry, Vec<u8>), 
     let mut entry = item.entry.clone();
     let Some(oid) = item.content else { return Ok((entry, Vec::new())) };
     let bytes = reader.read(ObjectKind::Blob, oid)?;
-    if let Kind::File { size, hash, .. } = &mut entry.kind {
-        let found = Hash::of(&bytes);
-        if item.uncounted {
-            (*size, *hash) = (bytes.len() as u64, found);
-        } else if *size != bytes.len() as u64 || *hash != found {
-            return Err(RepositoryError::Content { path: entry.path.to_string() });
-        }
-    }
+    counted(&mut entry, item, bytes.len() as u64, Hash::of(&bytes))?;
     Ok((entry, bytes))
+}
+
+/// Holds the content that was found against the entry, which learns of it if nobody knew.
+pub(super) fn counted(
+    entry: &mut Entry,
+    item: &Item,
+    bytes: u64,
+    found: Hash,
+) -> Result<(), RepositoryError> {
+    let Kind::File { size, hash, .. } = &mut entry.kind else { return Ok(()) };
+    if item.uncounted {
+        (*size, *hash) = (bytes, found);
+    } else if *size != bytes || *hash != found {
+        return Err(RepositoryError::Content { path: entry.path.to_string() });
+    }
+    Ok(())
 }
 
 fn each(

@@ -8,11 +8,12 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::budget::Budget;
+use crate::base::hash::Hash;
 use crate::base::threads;
 use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
-use crate::repository::git::read::content;
+use crate::repository::git::read::counted;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
@@ -22,6 +23,8 @@ use crate::tree::{Cursor, TreeWriter};
 
 /// Files given to a writer at a time.
 const BATCH: usize = 64;
+/// In memory of a file that comes in pieces.
+const PIECE: u64 = 512 << 10;
 
 pub(super) fn run(
     git: &Git,
@@ -30,9 +33,7 @@ pub(super) fn run(
 ) -> Result<RestoreReport, RepositoryError> {
     let Located { wanted, summary, .. } = git.locate(id)?;
     request.progress.expect(summary.entries, summary.bytes);
-    git.with_objects(wanted, request.progress, request.cancel, |objects| {
-        fill(objects, wanted, request)
-    })
+    git.with_objects(wanted, request.progress, request.cancel, |objects| fill(objects, wanted, request))
 }
 
 struct Shared<'a> {
@@ -204,29 +205,46 @@ fn one(
         Some(reader) => reader,
         None => reader.insert(shared.objects.reader()?),
     };
-    let Some(_room) = shared.budget.take(item.entry.size()) else { return Err(RepositoryError::Cancelled) };
-    let (entry, bytes) = content(reader, item)?;
+    let Some(oid) = item.content else { return Ok(()) };
+    let room = if reader.comes_in_pieces(oid) { item.entry.size().min(PIECE) } else { item.entry.size() };
+    let Some(_room) = shared.budget.take(room) else { return Err(RepositoryError::Cancelled) };
+    let mut entry = item.entry.clone();
     // In the root, and where an interrupted run left a directory, others may look.
     let private = !shared.resuming && path.parent_bytes().is_some_and(|parent| !parent.is_empty());
     let sink = if private {
-        cursor.file_in_private(&entry)?
+        cursor.file_in_private(&item.entry)?
     } else {
         if shared.resuming {
             cursor.remove(path)?;
         }
         cursor.file(path)?
     };
-    let holes = match &entry.kind {
+    let holes = match &item.entry.kind {
         Kind::File { holes, .. } => holes.as_slice(),
         _ => &[],
     };
-    for (offset, length) in data_between(holes, bytes.len() as u64) {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
-        sink.write_at(offset, bytes.get(from..to).unwrap_or_default())?;
-    }
+    let ranges = data_between(holes, item.entry.size());
+    let (mut hasher, mut at) = (blake3::Hasher::new(), 0u64);
+    reader.pieces(oid, &mut |piece| {
+        hasher.update(piece);
+        let end = at + piece.len() as u64;
+        if item.uncounted {
+            sink.write_at(at, piece)?;
+        }
+        // Ranges are few, and most files have one.
+        for (offset, length) in ranges.iter().filter(|_| !item.uncounted) {
+            let (from, to) = ((*offset).max(at), (offset + length).min(end));
+            if from < to {
+                let within = (from - at) as usize..(to - at) as usize;
+                sink.write_at(from, piece.get(within).unwrap_or_default())?;
+            }
+        }
+        at = end;
+        Ok(())
+    })?;
+    counted(&mut entry, item, at, Hash::finish(&hasher))?;
     sink.finish(&entry)?;
     shared.request.progress.add(1, entry.size());
-    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += bytes.len() as u64;
+    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += at;
     Ok(())
 }
