@@ -12,9 +12,10 @@ use crate::base::cancel::Cancel;
 use crate::base::fs::{metadata_if_present, sync_dir, sync_parent, write_atomic};
 use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
+use crate::repository::git::branch::reference::{self, NotMoved};
 use crate::repository::git::branch::{Branch, Part, Seen, Wanted};
 use crate::repository::git::object::Commit;
-use crate::repository::git::objects::{Objects, Reader, name, oid};
+use crate::repository::git::objects::{Objects, Reader, oid};
 use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::git::pack::Pack;
 use crate::store::StoreError;
@@ -181,30 +182,25 @@ impl Branch for DirectoryBranch {
             reason: reason.to_owned(),
         };
         self.install(pack)?;
-        let repository = self.opened()?;
-        let log = "volkeep";
-        let moved = match from {
-            Some(from) => repository.reference_matching(&self.reference, name(to), true, name(from), log),
-            None => repository.reference(&self.reference, name(to), false, log),
-        };
-        match moved {
-            Ok(_) => {}
-            Err(error)
-                if matches!(error.code(), ErrorCode::Modified | ErrorCode::Exists | ErrorCode::NotFound) =>
-            {
-                return Err(rejected("the branch was moved by somebody else meanwhile"));
-            }
-            Err(error) if error.code() == ErrorCode::Locked => {
-                return Err(rejected("somebody else moves the branch at this moment"));
-            }
-            Err(error) => return Err(self.failed(error.message())),
-        }
-        // A branch that a power cut took back would be no harm; one that is empty would.
         let file = self.path.join(&self.reference);
-        fs::File::open(&file)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| sync_parent(&file))
-            .map_err(RepositoryError::local("sync", &file))
+        let moved = reference::advance(&file, from, to, || {
+            let repository = self.opened().map_err(std::io::Error::other)?;
+            match self.is_at(&repository).map_err(std::io::Error::other)? {
+                Seen::Tip(tip) => Ok(Some(tip)),
+                _ => Ok(None),
+            }
+        });
+        match moved {
+            Ok(()) => Ok(()),
+            Err(NotMoved::Elsewhere) => Err(rejected("the branch was moved by somebody else meanwhile")),
+            Err(NotMoved::Locked) => Err(rejected(
+                "somebody else is changing the branch at this moment, or was killed while doing so and left a file \
+                 whose name ends in .lock beside it",
+            )),
+            Err(NotMoved::Io(source)) => {
+                Err(RepositoryError::Local { operation: "move the branch in", path: file, source })
+            }
+        }
     }
 
     fn is_remote(&self) -> bool {

@@ -2,6 +2,7 @@
 //! is moved on. Must not know what commits mean.
 
 mod directory;
+mod reference;
 mod remote;
 
 use std::fmt::Debug;
