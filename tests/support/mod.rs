@@ -10,6 +10,7 @@
 
 mod compare;
 pub mod crash;
+pub mod git;
 mod http;
 mod lab;
 pub mod life;
@@ -18,6 +19,7 @@ pub mod proxy;
 pub mod s3;
 pub mod sidecar;
 mod trees;
+pub mod tunnel;
 
 pub use compare::{copy, differences, listing, same, same_content};
 pub use lab::{Home, Lab, Layout, PLAIN_USER, is_root, remove_all, report};

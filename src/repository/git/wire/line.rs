@@ -199,7 +199,10 @@ impl Ended {
 }
 
 impl Sends {
+    /// The server is there: from now on its silence counts.
     pub(super) fn ready(&self) {
+        self.movement.moved();
+        self.movement.begun.store(true, Ordering::Relaxed);
         let _ = self.ready.try_send(());
     }
 
@@ -252,6 +255,7 @@ pub(super) struct Movement {
     start: Instant,
     /// In milliseconds since the start.
     last: AtomicU64,
+    begun: AtomicBool,
     waits: AtomicBool,
     left: AtomicBool,
     exchanging: AtomicBool,
@@ -260,7 +264,8 @@ pub(super) struct Movement {
 impl Movement {
     fn new() -> Self {
         let no = || AtomicBool::new(false);
-        Self { start: Instant::now(), last: AtomicU64::new(0), waits: no(), left: no(), exchanging: no() }
+        let start = Instant::now();
+        Self { start, last: AtomicU64::new(0), begun: no(), waits: no(), left: no(), exchanging: no() }
     }
 
     pub(super) fn moved(&self) {
@@ -294,7 +299,8 @@ async fn watch(movement: &Movement, terms: &Terms) -> Result<Ended, RepositoryEr
         if movement.left.load(Ordering::Relaxed) && movement.still_for() > FAREWELL {
             return Ok(Ended::default());
         }
-        if movement.waits.load(Ordering::Relaxed) && movement.still_for() > terms.stall_timeout {
+        let listens = movement.begun.load(Ordering::Relaxed) && movement.waits.load(Ordering::Relaxed);
+        if listens && movement.still_for() > terms.stall_timeout {
             let reason = format!("nothing came for {} s", terms.stall_timeout.as_secs_f32());
             // Of what was asked, something may have been done.
             return Err(match movement.exchanging.load(Ordering::Relaxed) {
