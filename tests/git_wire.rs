@@ -12,7 +12,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::Seek;
+use std::io::{Seek, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -411,6 +411,46 @@ fn what_is_no_git_server_is_told_by_what_it_answers() {
     for options in ways(&server, name) {
         let error = refusal(&options, Service::Push);
         assert!(error.to_string().contains("SHA256") && !error.retryable(), "{error}");
+    }
+}
+
+#[test]
+#[ignore = "needs a git server: tests/run"]
+fn a_request_that_is_too_large_is_refused_while_it_is_sent() {
+    let server = GitServer::running();
+    let work = Work::new();
+    let (name, first) = filled(&server, &work);
+    let second = work.commit("second", &random_bytes(4, 8 << 20));
+    let mut options = server.https_as(&name, "writer");
+    options.path = format!("/small/{name}");
+    let options = server.by_https(options);
+    let error = move_main(&options, first, second, Some(work.pack(second, first))).unwrap_err();
+    assert!(matches!(error, RepositoryError::Rejected { .. }), "{error}");
+    assert!(error.to_string().contains("413"), "{error}");
+}
+
+#[test]
+#[ignore = "needs a git server: tests/run"]
+fn a_pack_that_nobody_wants_any_more_is_not_waited_for() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let server = GitServer::running();
+    let work = Work::new();
+    let (name, first) = filled(&server, &work);
+    let second = work.commit("second", &random_bytes(5, 32 << 20));
+    move_main(&server.ssh(&name), first, second, Some(work.pack(second, first))).unwrap();
+    for options in ways(&server, &name) {
+        let (advertisement, conversation) = connect(&options, Service::Fetch);
+        let request = Fetch { wants: vec![second], ..Fetch::default() };
+        let full = fetch(conversation, &advertisement, &request, &mut Full).unwrap_err();
+        assert!(matches!(full, RepositoryError::Local { .. }), "{full}");
     }
 }
 

@@ -284,20 +284,23 @@ impl Movement {
     }
 
     fn leave(&self) {
-        self.moved();
         self.left.store(true, Ordering::Relaxed);
     }
 }
 
 /// Ends when there is a reason to stop.
 async fn watch(movement: &Movement, terms: &Terms) -> Result<Ended, RepositoryError> {
+    let mut left: Option<Instant> = None;
     loop {
         tokio::time::sleep(SLICE).await;
         if terms.cancel.is_cancelled() {
             return Err(RepositoryError::Cancelled);
         }
-        if movement.left.load(Ordering::Relaxed) && movement.still_for() > FAREWELL {
-            return Ok(Ended::default());
+        if movement.left.load(Ordering::Relaxed) {
+            if left.get_or_insert_with(Instant::now).elapsed() > FAREWELL {
+                return Ok(Ended::default());
+            }
+            continue;
         }
         let listens = movement.begun.load(Ordering::Relaxed) && movement.waits.load(Ordering::Relaxed);
         if listens && movement.still_for() > terms.stall_timeout {
