@@ -170,3 +170,44 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = command.args(["-c", &format!("set -o pipefail; {script}")]).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[cfg(feature = "git")]
+#[test]
+fn what_an_address_holds_is_never_shown() {
+    // No key of anybody: it begins like one, and that is enough for an address.
+    let key = "LS0tLS1CRUdJTiBPUEVOU1NIIFBSSVZBVEUgS0VZLS0tLS0KaHVudGVyMgo=";
+    let https = "git+https://hunter1:hunter2@host/wiki.git";
+    let ssh = format!("git+ssh://git~{key}@host/wiki.git");
+    let hidden = |outcome: &Outcome, what: &str| {
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains("hunter") && !text.contains(&key[..20]), "{what}: {text}");
+        }
+    };
+    for (address, shown) in
+        [(https, "git+https://***@host/wiki.git"), (ssh.as_str(), "git+ssh://git~***@host/wiki.git")]
+    {
+        let variables = [("VOLKEEP_VOLUME", "/data"), ("VOLKEEP_REPOSITORY", address)];
+        for words in [&["config", "check"][..], &["config", "show"], &["config", "show", "--origin"]] {
+            let outcome = volkeep(words, &variables);
+            assert_eq!(outcome.code, Some(0), "{words:?}: {}", outcome.stderr);
+            assert!(words[1] == "check" || outcome.stdout.contains(shown), "{}", outcome.stdout);
+            hidden(&outcome, &format!("{words:?}"));
+            let by_flag = [words, &["-vv", "--repository", address]].concat();
+            hidden(&volkeep(&by_flag, &variables[..1]), &format!("{by_flag:?}"));
+        }
+        // Half an address is no reason to repeat it, wherever it is given.
+        let broken = format!("{address}?what=ever");
+        for words in [&["config", "check"][..], &["repository", "init"], &["status"]] {
+            let outcome = volkeep(words, &[variables[0], ("VOLKEEP_REPOSITORY", &broken)]);
+            assert_eq!(outcome.code, Some(78), "{words:?}: {}", outcome.stderr);
+            assert!(outcome.stderr.contains("no parameter `what`"), "{}", outcome.stderr);
+            hidden(&outcome, &format!("{words:?}"));
+        }
+        for address in [&broken, address.trim_start_matches("git+")] {
+            let outcome = volkeep(&["repository", "copy", address, "file:///b"], &[]);
+            assert_eq!(outcome.code, Some(2), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains("invalid value for '<FROM>': "), "{}", outcome.stderr);
+            hidden(&outcome, "repository copy");
+        }
+    }
+}

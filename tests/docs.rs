@@ -99,7 +99,8 @@ fn every_yaml_example_is_a_configuration() {
 
 #[test]
 fn every_hint_that_is_quoted_is_given() {
-    let sources = ["src/cli/failures.rs", "src/cli/hints.rs", "src/cli/exit.rs"].map(read).concat();
+    let sources =
+        ["failures", "hints", "git_hints", "exit"].map(|name| read(&format!("src/cli/{name}.rs"))).concat();
     // A backslash at the end of a line takes the line break and what the next line begins with out of the text.
     let sources: String = sources.split("\\\n").map(str::trim_start).collect();
     let page = read("docs/operations.md");

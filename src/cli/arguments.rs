@@ -1,13 +1,18 @@
 //! The flags every command takes, and how arguments that several commands share are read.
 
+use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Args, Command, Error};
 
+use crate::base::secret::Secret;
 use crate::base::timestamp::Timestamp;
 use crate::config::Flags;
 use crate::config::model::{LogFormat, LogLevel};
+use crate::config::repository_url::RepositoryUrl;
 use crate::snapshot::RelativePath;
 use crate::snapshot::summary::Wanted;
 
@@ -20,8 +25,8 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     volume: Option<String>,
     /// The repository, in place of those of the configuration
-    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
-    repository: Option<String>,
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options", value_parser = secret)]
+    repository: Option<Secret>,
     /// How the log on stderr is written: text or json
     #[arg(
         long,
@@ -74,7 +79,7 @@ pub fn arguments_of(flags: &Flags) -> Vec<String> {
         add("--volume", volume);
     }
     if let Some(repository) = &flags.repository {
-        add("--repository", repository);
+        add("--repository", repository.reveal());
     }
     if let Some(format) = flags.log_format {
         add("--log-format", if format == LogFormat::Json { "json" } else { "text" });
@@ -86,6 +91,33 @@ pub fn arguments_of(flags: &Flags) -> Vec<String> {
         Some(LogLevel::Info) | None => {}
     }
     arguments
+}
+
+/// Any text: it is checked with the rest of the configuration.
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// An address. What is wrong with it is said without repeating it, as it may hold a key or a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Address;
+
+impl TypedValueParser for Address {
+    type Value = RepositoryUrl;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<RepositoryUrl, Error> {
+        let text = value.to_str().ok_or_else(|| "it is not UTF-8".to_owned());
+        text.and_then(str::parse).map_err(|why| {
+            let name = argument.map(ToString::to_string).unwrap_or_default();
+            let message = format!("invalid value for '{name}': {why}\n");
+            Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 pub fn log_format(name: &str) -> LogFormat {

@@ -2,7 +2,7 @@
 
 use crate::base::process::ProcessError;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::hints;
+use crate::cli::{git_hints, hints};
 use crate::hook::HookError;
 use crate::ops::OpsError;
 use crate::ops::error::Refusal;
@@ -120,9 +120,13 @@ fn hint(error: &OpsError) -> Option<String> {
         OpsError::Volume(error) => volume_hint(error)?,
         OpsError::Repository(RepositoryError::Absent(absent)) => return Some(hints::absent(absent)),
         OpsError::Repository(RepositoryError::Store(error)) => return hints::store(error),
+        OpsError::Repository(RepositoryError::HostKey { host, trouble, .. }) => {
+            return Some(git_hints::host_key(host, *trouble));
+        }
         OpsError::Repository(error) => repository_hint(error)?,
         OpsError::NoRepository => {
-            "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki or s3://bucket/wiki"
+            "set VOLKEEP_REPOSITORY or repositories, such as file:///backups/wiki, s3://bucket/wiki or \
+             git+ssh://git@host/wiki.git"
         }
         OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
         OpsError::Hook(error) => hook_hint(error)?,
@@ -215,10 +219,47 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
         RepositoryError::LeaseElsewhere { .. } => {
             "prune where the backups are made; `volkeep prune --dry-run` works anywhere"
         }
+        RepositoryError::Rejected { .. } => git_hints::REJECTED,
+        RepositoryError::TooLarge { .. } => git_hints::TOO_LARGE,
         RepositoryError::Fenced { .. } => "another pod has taken over; this one must not go on",
         RepositoryError::Tree(TreeError::Full { .. }) => {
             "make room; the next run goes on where this one stopped"
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::HostKeyTrouble;
+
+    #[test]
+    fn what_a_git_server_refuses_says_what_to_do() {
+        let location = || "git+ssh://git@host/wiki.git".to_owned();
+        let host_key = |trouble| RepositoryError::HostKey {
+            host: "host".to_owned(),
+            trouble,
+            fingerprint: "SHA256:abc".to_owned(),
+        };
+        let (files, reason) = (vec!["a.iso".to_owned()], "non-fast-forward".to_owned());
+        for (error, exit, part) in [
+            (
+                RepositoryError::Rejected { location: location(), reason },
+                Exit::Failed,
+                "init.on_stale `keep`",
+            ),
+            (
+                RepositoryError::TooLarge { location: location(), limit: 100, files, count: 1 },
+                Exit::Failed,
+                "`largest_file`",
+            ),
+            (host_key(HostKeyTrouble::Unknown), Exit::Denied, "`ssh-keyscan host`"),
+            (host_key(HostKeyTrouble::Changed), Exit::Denied, "somebody may stand between"),
+        ] {
+            let failure = Failure::from(OpsError::from(error));
+            assert_eq!(failure.exit, exit);
+            assert!(failure.hint.as_ref().is_some_and(|hint| hint.contains(part)), "{failure:?}");
+        }
+    }
 }

@@ -1,52 +1,78 @@
 //! What to do about a repository that is not there, out of reach or closed to us. Names the bucket and its endpoint
-//! where there is one; must not know how a store finds out.
+//! where there is one, and leaves git to its own hints; must not know how a store finds out.
 
+use crate::cli::git_hints;
+use crate::config::repository_url::GitWay;
+#[cfg(feature = "s3")]
 use crate::config::repository_url::RepositoryUrl;
 use crate::repository::{Absent, Missing};
 use crate::store::{Container, Denial, Obstacle, StoreError};
 
 pub fn absent(absent: &Absent) -> String {
+    let way = git_hints::way(&absent.location);
     let text = match absent.missing {
         Missing::Container(Container::Bucket) => no_bucket(),
-        Missing::Container(Container::Directory) => {
+        Missing::Container(_) => way.and_then(git_hints::no_repository).unwrap_or(
             "is the backup disk mounted? If the address is right and this is the first boot, `volkeep repository \
-             init` makes the directory and the repository, or init.create_repository allows it"
-        }
-        Missing::Container(
-            Container::GitRepository | Container::EmptyGitRepository | Container::GitBranch,
-        ) => "is the address right, and may this key see it? Make the empty repository at the git host first",
-        Missing::Repository(_) => {
+             init` makes the directory and the repository, or init.create_repository allows it",
+        ),
+        Missing::Repository(container) => git_hints::nothing_of_ours(container).unwrap_or(
             "if the address is right and this is the first boot, make the repository by `volkeep repository init` \
-             or allow it by init.create_repository"
-        }
+             or allow it by init.create_repository",
+        ),
     };
     about(&absent.location, text)
 }
 
 pub fn store(error: &StoreError) -> Option<String> {
-    Some(match error {
-        StoreError::Unreachable { location, obstacle, .. } => match bucket(location) {
-            Some(_) => about(location, unreachable_bucket(*obstacle)),
-            None => "is the repository's file system mounted?".to_owned(),
-        },
-        StoreError::Denied { location, denial, .. } => match bucket(location) {
-            Some(_) => about(location, &closed_bucket(*denial)),
-            None => OWN_DIRECTORY.to_owned(),
-        },
-        StoreError::ReadOnly { .. } => OWN_DIRECTORY.to_owned(),
-        StoreError::Temporary { location, .. } if bucket(location).is_some() => {
+    let location = match error {
+        StoreError::Unreachable { location, .. }
+        | StoreError::Denied { location, .. }
+        | StoreError::Temporary { location, .. }
+        | StoreError::Io { location, .. } => location,
+        StoreError::ReadOnly { .. } => return Some(OWN_DIRECTORY.to_owned()),
+        StoreError::Full { .. } => return Some("make room in the repository".to_owned()),
+        _ => return None,
+    };
+    match git_hints::way(location) {
+        Some(way) => of_git(way, error).map(str::to_owned),
+        None => of_packed(location, error),
+    }
+}
+
+fn of_git(way: GitWay, error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Unreachable { obstacle, .. } => Some(git_hints::unreachable(way, *obstacle)),
+        StoreError::Denied { denial, .. } => git_hints::denied(way, *denial).or(Some(OWN_DIRECTORY)),
+        StoreError::Temporary { .. } if way != GitWay::Directory => Some(git_hints::FAILING),
+        StoreError::Io { .. } if way != GitWay::Directory => Some(git_hints::STRANGE),
+        _ => None,
+    }
+}
+
+fn of_packed(location: &str, error: &StoreError) -> Option<String> {
+    let is_bucket = bucket(location).is_some();
+    match error {
+        StoreError::Unreachable { obstacle, .. } => Some(match is_bucket {
+            true => about(location, unreachable_bucket(*obstacle)),
+            false => "is the repository's file system mounted?".to_owned(),
+        }),
+        StoreError::Denied { denial, .. } => Some(match is_bucket {
+            true => about(location, &closed_bucket(*denial)),
+            false => OWN_DIRECTORY.to_owned(),
+        }),
+        StoreError::Temporary { .. } if is_bucket => Some(
             "the store answers and fails; its operator or status page may know why. limits.retry says for how long \
              it is asked again"
-                .to_owned()
-        }
-        StoreError::Io { location, .. } if bucket(location).is_some() => about(
+                .to_owned(),
+        ),
+        StoreError::Io { .. } if is_bucket => Some(about(
             location,
             "the request is not taken as it is; does the store know s3.storage_class, s3.encryption and \
              s3.kms_key, is the endpoint one of S3 and no web page, and is no proxy in between?",
-        ),
-        StoreError::Full { .. } => "make room in the repository".to_owned(),
-        _ => return None,
-    })
+        )),
+        _ => None,
+    }
 }
 
 const OWN_DIRECTORY: &str = "check the permissions of the repository's directory for this user";
@@ -115,15 +141,18 @@ fn about(location: &str, text: &str) -> String {
 }
 
 /// Where a store is in S3, its location is an address.
+#[cfg(feature = "s3")]
 fn bucket(location: &str) -> Option<String> {
-    match location.parse() {
-        #[cfg(feature = "s3")]
-        Ok(RepositoryUrl::S3(address)) => Some(match &address.endpoint {
-            Some(endpoint) => format!("bucket `{}` at {endpoint}", address.bucket),
-            None => format!("bucket `{}` at Amazon's endpoint or that of the environment", address.bucket),
-        }),
-        Ok(RepositoryUrl::File(_)) | Err(_) => None,
-    }
+    let Ok(RepositoryUrl::S3(address)) = location.parse() else { return None };
+    Some(match &address.endpoint {
+        Some(endpoint) => format!("bucket `{}` at {endpoint}", address.bucket),
+        None => format!("bucket `{}` at Amazon's endpoint or that of the environment", address.bucket),
+    })
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket(_location: &str) -> Option<String> {
+    None
 }
 
 #[cfg(all(test, feature = "s3"))]
@@ -190,5 +219,58 @@ mod tests {
         assert!(no_repository.contains("first boot") && no_repository.contains("`wiki`"), "{no_repository}");
         let no_directory = hint("/backups/wiki", Missing::Container(Container::Directory));
         assert!(no_directory.starts_with("is the backup disk mounted?"), "{no_directory}");
+    }
+
+    #[test]
+    fn each_trouble_with_a_git_server_has_its_own_way_out() {
+        const SSH: &str = "git+ssh://git@host/wiki.git";
+        const HTTPS: &str = "git+https://host/wiki.git?branch=x";
+        const DIRECTORY: &str = "git+file:///srv/wiki.git";
+        for (location, obstacle, part) in [
+            (SSH, Obstacle::Name, "DNS"),
+            (HTTPS, Obstacle::Refused, "host and port"),
+            (HTTPS, Obstacle::Certificate, "https.ca_file"),
+            (SSH, Obstacle::Certificate, "no ssh server"),
+            (SSH, Obstacle::Silence, "port 443"),
+            (HTTPS, Obstacle::Silence, "firewall"),
+            (SSH, Obstacle::Network, "a way from here"),
+            (DIRECTORY, Obstacle::Network, "file system mounted"),
+        ] {
+            let hint = unreachable(location, obstacle).unwrap();
+            assert!(hint.contains(part) && !hint.contains("s3."), "{location}: {hint}");
+        }
+        for (location, denial, part) in [
+            (SSH, Denial::Credentials, "ssh.key_file and ssh.passphrase_file"),
+            (SSH, Denial::NoCredentials, "SSH_AUTH_SOCK"),
+            (SSH, Denial::Permission(None), "deploy keys"),
+            (HTTPS, Denial::Credentials, "https.user and https.token_file"),
+            (HTTPS, Denial::NoCredentials, "set https.token_file"),
+            (HTTPS, Denial::Permission(None), "right to write"),
+            (DIRECTORY, Denial::Permission(None), OWN_DIRECTORY),
+        ] {
+            let hint = denied(location, denial).unwrap();
+            assert!(hint.contains(part), "{location}: {hint}");
+        }
+        let temporary = |location: &str| {
+            store(&StoreError::Temporary { location: location.to_owned(), reason: String::new() })
+        };
+        assert!(temporary(SSH).unwrap().contains("limits.retry") && temporary(DIRECTORY).is_none());
+    }
+
+    #[test]
+    fn each_way_in_which_a_git_repository_can_be_missing_has_its_own_way_out() {
+        let hint = |location: &str, missing| absent(&Absent { location: location.to_owned(), missing });
+        let (ssh, https) = ("git+ssh://git@host/wiki.git", "git+https://host/wiki.git");
+        for (location, missing, part) in [
+            (ssh, Missing::Container(Container::GitRepository), "may this key see"),
+            (https, Missing::Container(Container::GitRepository), "may this token see"),
+            ("git+file:///w", Missing::Container(Container::GitRepository), "is the backup disk mounted?"),
+            (ssh, Missing::Repository(Container::EmptyGitRepository), "makes the first commit"),
+            (ssh, Missing::Repository(Container::GitRepository), "is `branch` right?"),
+            (ssh, Missing::Repository(Container::GitBranch), "are not volkeep's"),
+        ] {
+            let hint = hint(location, missing);
+            assert!(hint.contains(part), "{location} {missing:?}: {hint}");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod exit;
 pub mod export;
 pub mod failures;
+mod git_hints;
 mod hints;
 pub mod init;
 pub mod logging;

@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::progress::Progress;
 use crate::base::units::ByteSize;
-use crate::cli::arguments::wanted;
+use crate::cli::arguments::{Address, wanted};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::render::{json, plural};
@@ -27,10 +27,10 @@ use crate::repository::{CopyPlan, CopyReport, Finding, RepositoryError, route};
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// The repository with the snapshots, such as file:///backups/wiki
-    #[arg(value_name = "FROM")]
+    #[arg(value_name = "FROM", value_parser = Address)]
     pub from: RepositoryUrl,
     /// The repository that gets them
-    #[arg(value_name = "TO")]
+    #[arg(value_name = "TO", value_parser = Address)]
     pub to: RepositoryUrl,
 
     /// Copy only this one: `latest`, or the beginning of its name; may be given several times

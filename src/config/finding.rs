@@ -10,7 +10,7 @@ use crate::config::error::ConfigError;
 use crate::config::model::{Compression, Config, VolumeConfig};
 use crate::config::origin::Origin;
 use crate::config::repository_url::RepositoryUrl;
-use crate::config::s3;
+use crate::config::{git, s3};
 
 /// What a command cannot do without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,13 +114,15 @@ fn repositories(config: &Config, needs: Needs, found: &mut Vec<Finding>) {
     for (number, repository) in config.repositories.iter().enumerate() {
         let key = |name: &str| format!("repositories[{number}].{name}");
         if !repository.url.is_given() {
-            let by = Message::Missing("an address such as file:///backups/wiki or s3://bucket/wiki");
+            let by = Message::Missing(
+                "an address such as file:///backups/wiki, s3://bucket/wiki or git+ssh://git@host/wiki.git",
+            );
             found.push(Finding { key: key("url"), message: by });
         } else if config
             .repositories
             .iter()
             .take(number)
-            .any(|other| other.url.is_same_place(&repository.url))
+            .any(|other| other.place().is_same_place(&repository.place()))
         {
             refuse(found, &key("url"), "this repository is named twice".to_owned());
         }
@@ -131,6 +133,9 @@ fn repositories(config: &Config, needs: Needs, found: &mut Vec<Finding>) {
         }
         for (name, message) in s3::faults(&repository.s3, &repository.url) {
             refuse(found, &key(&format!("s3.{name}")), message);
+        }
+        for (name, message) in git::faults::of(repository) {
+            refuse(found, &key(&name), message);
         }
         let highest = match repository.compression {
             Compression::Zstd => 19,
@@ -145,15 +150,13 @@ fn repositories(config: &Config, needs: Needs, found: &mut Vec<Finding>) {
 
 /// Either would be a backup that holds itself, and a restore that replaces its own source.
 fn entangled(url: &RepositoryUrl, volume: &Path) -> Option<String> {
-    match url {
-        RepositoryUrl::File(_) if !volume.is_absolute() || volume.parent().is_none() => None,
-        RepositoryUrl::File(path) if path.starts_with(volume) => {
-            Some(format!("it lies on the volume {} itself", volume.display()))
-        }
-        RepositoryUrl::File(path) if volume.starts_with(path) => {
-            Some(format!("the volume {} lies in it", volume.display()))
-        }
-        _ => None,
+    let path = url.directory().filter(|_| volume.is_absolute() && volume.parent().is_some())?;
+    if path.starts_with(volume) {
+        Some(format!("it lies on the volume {} itself", volume.display()))
+    } else if volume.starts_with(path) {
+        Some(format!("the volume {} lies in it", volume.display()))
+    } else {
+        None
     }
 }
 

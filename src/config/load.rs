@@ -13,6 +13,7 @@ use crate::config::file::{self, Document};
 use crate::config::finding::{self, Needs};
 use crate::config::model::{Config, LogFormat, LogLevel};
 use crate::config::origin::{Origin, Origins};
+use crate::config::surroundings::Surroundings;
 use crate::config::{retention, schema, values};
 
 /// The section that may be a text.
@@ -25,8 +26,8 @@ pub const DEFAULT_FILE: &str = "/etc/volkeep/config.yaml";
 pub struct Flags {
     pub config: Option<PathBuf>,
     pub volume: Option<String>,
-    /// Takes the place of all repositories of the file.
-    pub repository: Option<String>,
+    /// Takes the place of all repositories of the file. An address may hold a key or a token.
+    pub repository: Option<Secret>,
     pub log_format: Option<LogFormat>,
     pub log_level: Option<LogLevel>,
 }
@@ -65,7 +66,7 @@ fn load_with_default(
     draft.take_flags(flags);
     draft.take_repository();
     draft.refuse_unknown_keys(&schema);
-    let config = draft.config(&schema, needs);
+    let config = Config { surroundings: Surroundings::of(environment), ..draft.config(&schema, needs) };
     match draft.errors.is_empty() {
         true => Ok(Loaded {
             config,
@@ -127,7 +128,7 @@ impl Draft {
             self.set("volume.path", Value::from(path.as_str()), flag("--volume"));
         }
         if let Some(url) = &flags.repository {
-            self.set("repository.url", Value::from(url.as_str()), flag("--repository"));
+            self.set("repository.url", Value::from(url.reveal()), flag("--repository"));
         }
         if let Some(format) = flags.log_format {
             self.set("log.format", serde_json::to_value(format).unwrap_or_default(), flag("--log-format"));

@@ -86,7 +86,7 @@ fn everything_wrong_is_reported_at_once_with_key_line_and_nearest_name() {
             "unknown key `volume.pth` (config.yaml line 2); did you mean `path`?",
             "`init.checks[0]` (config.yaml line 10): a check is exactly one of exists, not_empty, command, sqlite, manifest",
             "`repositories[0].compression` (config.yaml line 7): unknown variant `lz4`, expected one of `zstd`, `gzip`, `none`",
-            "`repositories[0].url` (config.yaml line 6): `ftp://host/x`: `ftp` is not supported; addresses are file:///absolute/path and s3://bucket/prefix",
+            "`repositories[0].url` (config.yaml line 6): `ftp://host/x`: `ftp` is not supported; addresses begin with file://, s3://, git+ssh://, git+https:// or git+file://",
             "`volume.lock_wait` (config.yaml line 4): `soon` is not a duration such as 90s, 10m or 1h30m",
             "`volume.path` is not set; set it by --volume, VOLKEEP_VOLUME or the configuration file",
             "`volume.identity` (config.yaml line 3): 1 to 64 letters, digits, `.`, `_` or `-` are expected",
@@ -321,8 +321,13 @@ mod s3 {
     }
 }
 
+#[cfg(feature = "git")]
+#[path = "load_git_tests.rs"]
+mod git;
+
 mod files {
     use super::*;
+    #[cfg(all(feature = "git", feature = "s3"))]
     use std::collections::BTreeSet;
 
     fn load_file(name: &str) -> Loaded {
@@ -340,7 +345,7 @@ mod files {
         assert_eq!(rest, Config::default());
     }
 
-    #[cfg(feature = "s3")]
+    #[cfg(all(feature = "git", feature = "s3"))]
     #[test]
     fn the_full_file_names_every_key() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/full.yaml");
@@ -363,7 +368,7 @@ mod files {
         load_file("full.yaml");
     }
 
-    #[cfg(feature = "s3")]
+    #[cfg(all(feature = "git", feature = "s3"))]
     #[test]
     fn the_full_file_shows_the_defaults() {
         let config = load_file("full.yaml").config;
@@ -375,6 +380,7 @@ mod files {
         assert_eq!(config.init.repair.timeout, default.init.repair.timeout);
     }
 
+    #[cfg(all(feature = "git", feature = "s3"))]
     fn all_keys(schema: &Value, at: &str) -> Vec<String> {
         let mut found = Vec::new();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {

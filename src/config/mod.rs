@@ -6,6 +6,7 @@ pub mod environment;
 pub mod error;
 pub mod file;
 pub mod finding;
+pub mod git;
 pub mod hooks;
 pub mod jobs;
 pub mod load;
@@ -17,8 +18,10 @@ pub mod repository_url;
 pub mod retention;
 pub mod s3;
 pub mod schema;
+mod section;
 pub mod show;
 pub mod sidecar;
+pub mod surroundings;
 mod values;
 
 pub use error::{ConfigError, ConfigErrors};

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::{ByteSize, Percent, Span};
 use crate::config::checks::CheckSpec;
+use crate::config::git::{self, HttpsConfig, SshConfig};
 use crate::config::hooks::InitHooksConfig;
 use crate::config::jobs::JobsConfig;
 use crate::config::repository_url::RepositoryUrl;
 use crate::config::retention::{PruneConfig, RetentionConfig};
 use crate::config::s3::S3Config;
 use crate::config::sidecar::SidecarConfig;
+use crate::config::surroundings::Surroundings;
 
 /// The configuration of volkeep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The log on stderr.
     pub log: LogConfig,
+    #[serde(skip)]
+    pub surroundings: Surroundings,
 }
 
 /// The directory to protect.
@@ -92,16 +96,31 @@ pub enum Caches {
 #[serde(default)]
 #[schemars(extend("required" = ["url"]))]
 pub struct RepositoryConfig {
-    /// The address: `file:///absolute/path` or `s3://bucket/prefix?endpoint=…&region=…&path_style=…&profile=…`.
+    /// The address: `file:///absolute/path`, `s3://bucket/prefix?endpoint=…&region=…&path_style=…&profile=…`,
+    /// `git+ssh://git@host/wiki.git?branch=…`, `git+https://host/wiki.git` or `git+file:///absolute/wiki.git`.
     #[schemars(extend("default" = null))]
     pub url: RepositoryUrl,
-    /// How new data is compressed. Data that does not shrink is stored as it is.
+    /// How new data is compressed. Data that does not shrink is stored as it is. Git compresses by itself.
     pub compression: Compression,
     /// How hard to compress: 1 to 19 for zstd, 1 to 9 for gzip. Higher is smaller and slower.
     pub level: i32,
     /// As whom, and on which terms, the bucket of an `s3://` address is used.
     #[serde(skip_serializing_if = "S3Config::is_default")]
     pub s3: S3Config,
+    /// The branch of a git repository whose commits are the snapshots; `main` unless the address names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The largest file that the host of a git repository takes. A backup with a larger one fails before anything is
+    /// sent; 0 is without a limit.
+    #[serde(skip_serializing_if = "git::is_usual")]
+    #[schemars(extend("type" = ["string", "integer"]))]
+    pub largest_file: ByteSize,
+    /// As whom a `git+ssh://` address is used, and which hosts are known.
+    #[serde(skip_serializing_if = "SshConfig::is_default")]
+    pub ssh: SshConfig,
+    /// As whom a `git+https://` address is used.
+    #[serde(skip_serializing_if = "HttpsConfig::is_default")]
+    pub https: HttpsConfig,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -263,6 +282,10 @@ impl Default for RepositoryConfig {
             compression: Compression::Zstd,
             level: 1,
             s3: S3Config::default(),
+            branch: None,
+            largest_file: git::USUAL_LARGEST_FILE,
+            ssh: SshConfig::default(),
+            https: HttpsConfig::default(),
         }
     }
 }

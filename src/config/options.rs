@@ -1,6 +1,8 @@
 //! From the checked configuration to the options that each module owns. The only place that knows both.
 
-#[cfg(feature = "s3")]
+#[cfg(feature = "git")]
+use std::path::PathBuf;
+#[cfg(any(feature = "git", feature = "s3"))]
 use std::time::Duration;
 
 use crate::base::process::CommandSpec;
@@ -20,7 +22,7 @@ use crate::tree::{ExcludeError, Excludes};
 use crate::volume::{QuarantineOptions, VolumeOptions};
 
 /// A server that is well may think for this long.
-#[cfg(feature = "s3")]
+#[cfg(any(feature = "git", feature = "s3"))]
 const SHORTEST_STALL: Duration = Duration::from_secs(5);
 
 /// More threads than this only wait for each other.
@@ -45,7 +47,7 @@ impl Config {
 
     /// For an address somebody typed: as it is configured, if it is, else with the defaults.
     pub fn repository_at(&self, url: &RepositoryUrl) -> RepositoryOptions {
-        match self.repositories.iter().find(|repository| repository.url.is_same_place(url)) {
+        match self.repositories.iter().find(|repository| repository.place().is_same_place(url)) {
             Some(repository) => self.one_repository(repository),
             None => {
                 self.one_repository(&RepositoryConfig { url: url.clone(), ..RepositoryConfig::default() })
@@ -68,6 +70,13 @@ impl Config {
                     options.stall_timeout = self.stall_timeout(options.stall_timeout);
                     Location::S3(Box::new(options))
                 }
+                #[cfg(feature = "git")]
+                RepositoryUrl::Git(address) => {
+                    let mut options = repository.git_options(address, &self.surroundings, self.git_cache());
+                    options.stall_timeout = self.stall_timeout(options.stall_timeout);
+                    options.retry_deadline = self.limits.retry.0;
+                    Location::Git(Box::new(options))
+                }
             },
             packed: PackedOptions { codec, level: Some(repository.level) },
             store: StoreOptions {
@@ -80,9 +89,20 @@ impl Config {
         }
     }
 
+    /// On the volume; where no volume is named, with what else this user can do without.
+    #[cfg(feature = "git")]
+    fn git_cache(&self) -> PathBuf {
+        let state_dir = &self.volume.state_dir;
+        match &self.surroundings.cache {
+            _ if !state_dir.as_os_str().is_empty() => state_dir.join("cache/git"),
+            Some(cache) => cache.join("volkeep/git"),
+            None => std::env::temp_dir().join(format!("volkeep-{}/git", rustix::process::getuid().as_raw())),
+        }
+    }
+
     /// How long nothing may move in a request. Who wants to try for a short time does not want to wait much longer
     /// for a server that is silent; zero says that one attempt is enough, not how long it may take.
-    #[cfg(feature = "s3")]
+    #[cfg(any(feature = "git", feature = "s3"))]
     fn stall_timeout(&self, longest: Duration) -> Duration {
         match self.limits.retry.0 {
             Duration::ZERO => longest,

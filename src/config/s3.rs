@@ -1,17 +1,16 @@
 //! The section of a repository in S3: as whom the bucket is used, and on which terms. Where the bucket is, is
 //! said by the address alone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "s3")]
-use crate::base::secret::SecretSource;
-use crate::base::secret::{REDACTED, Secret};
+use crate::base::secret::Secret;
 use crate::config::repository_url::RepositoryUrl;
 #[cfg(feature = "s3")]
 use crate::config::repository_url::S3Address;
+use crate::config::section::{Given, first_key, no_absolute_path};
 #[cfg(feature = "s3")]
 use crate::store::s3::{S3Credentials, S3Encryption, S3Options};
 
@@ -117,22 +116,6 @@ impl S3Config {
     }
 }
 
-/// A secret as it stands in the configuration, and the file it is in.
-#[derive(Clone, Copy)]
-struct Given<'a>(Option<&'a Secret>, Option<&'a Path>);
-
-impl Given<'_> {
-    fn is_there(self) -> bool {
-        self.0.is_some() || self.1.is_some()
-    }
-
-    #[cfg(feature = "s3")]
-    fn source(self) -> Option<SecretSource> {
-        let file = || self.1.map(|path| SecretSource::File(path.to_owned()));
-        self.0.map(|secret| SecretSource::Value(secret.clone())).or_else(file)
-    }
-}
-
 /// What is wrong with the section of a repository at `url`: the key below `s3`, and why.
 pub fn faults(s3: &S3Config, url: &RepositoryUrl) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -141,24 +124,14 @@ pub fn faults(s3: &S3Config, url: &RepositoryUrl) -> Vec<(String, String)> {
         return found;
     }
     if !url.is_s3() {
-        // Named by its first key: the section itself may come from several places.
-        let key = serde_json::to_value(s3).ok().and_then(|value| {
-            let default = serde_json::to_value(S3Config::default()).ok()?;
-            let own = value.as_object()?.iter().find(|(name, value)| default.get(name) != Some(value))?;
-            Some(own.0.clone())
-        });
-        refuse(&key.unwrap_or_default(), "it is for s3:// addresses, and this repository has another one");
+        let key = first_key(s3).unwrap_or_default();
+        refuse(&key, "it is for s3:// addresses, and this repository has another one");
         return found;
     }
-    for (name, Given(value, file)) in s3.secrets() {
-        let text = value.map(Secret::reveal);
-        if value.is_some() && file.is_some() {
-            refuse(name, &format!("`{name}` and `{name}_file` are both set; one of them has to go"));
-        } else if text.is_some_and(|text| text.trim().is_empty()) {
-            refuse(name, "it is empty");
-        } else if text == Some(REDACTED) {
-            refuse(name, "it is what `config show` prints in place of a secret");
-        } else if text.is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
+    for (name, given) in s3.secrets() {
+        if let Some(why) = given.fault(name) {
+            refuse(name, &why);
+        } else if given.text().is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
             refuse(name, "it holds something else than printable ASCII (it is not shown)");
         }
     }
@@ -169,8 +142,8 @@ pub fn faults(s3: &S3Config, url: &RepositoryUrl) -> Vec<(String, String)> {
         ("session_token_file", &s3.session_token_file),
         ("ca_file", &s3.ca_file),
     ] {
-        if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
-            refuse(key, &format!("{} is not an absolute path", path.display()));
+        if let Some(why) = no_absolute_path(path.as_deref()) {
+            refuse(key, &why);
         }
     }
     if let Some(class) = &s3.storage_class {

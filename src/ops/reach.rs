@@ -134,13 +134,13 @@ pub fn pick(repository: &dyn Repository, wanted: &Wanted) -> Result<Summary, Ops
 
 /// As `pick`, for whoever will `pick_again`.
 pub fn pick_once(repository: &dyn Repository, wanted: &Wanted) -> Result<Picked, OpsError> {
-    let mut names = repository.names()?;
+    let mut names = names_for(repository, wanted)?;
     loop {
         match pick_among(repository, wanted, &names) {
             Ok(summary) => return Ok(Picked { summary, names }),
             // A prune may have forgotten all that were listed, for the sake of one that came since.
             Err(error @ OpsError::Pick { .. }) => {
-                let now = repository.names()?;
+                let now = names_for(repository, wanted)?;
                 if now == names {
                     return Err(error);
                 }
@@ -153,7 +153,7 @@ pub fn pick_once(repository: &dyn Repository, wanted: &Wanted) -> Result<Picked,
 
 /// The newest snapshot, after one was picked before: read anew only if others are there now.
 pub fn pick_again(repository: &dyn Repository, before: Picked) -> Result<Picked, OpsError> {
-    let names = repository.names()?;
+    let names = repository.latest()?;
     if names == before.names {
         return Ok(before);
     }
@@ -161,6 +161,14 @@ pub fn pick_again(repository: &dyn Repository, before: Picked) -> Result<Picked,
         Ok(summary) => Ok(Picked { summary, names }),
         Err(OpsError::Pick { .. }) => pick_once(repository, &Wanted::Latest),
         Err(error) => Err(error),
+    }
+}
+
+/// Whoever wants the newest needs no older ones.
+fn names_for(repository: &dyn Repository, wanted: &Wanted) -> Result<Vec<SnapshotId>, RepositoryError> {
+    match wanted {
+        Wanted::Latest => repository.latest(),
+        Wanted::Named(_) | Wanted::At(_) => repository.names(),
     }
 }
 
@@ -344,7 +352,7 @@ pub fn newest_within(scope: &Scope, limit: Duration) -> Vec<Summary> {
 
 /// The newest snapshot, if another volume made it after this one last knew what there is.
 pub fn find_newer(repository: &dyn Repository, marker: &Marker) -> Result<Option<Summary>, OpsError> {
-    let names = repository.names()?;
+    let names = repository.latest()?;
     if names.last().is_none_or(|last| marker.knows(&last.0)) {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ pub mod packed;
 pub mod prune;
 pub mod request;
 pub mod scan;
+pub mod staging;
 
 use std::fmt::{self, Debug};
 use std::io::Read;
@@ -115,9 +116,14 @@ pub trait Repository: Send + Sync + Debug {
     /// The names of all snapshots, from old to new, by one listing.
     fn names(&self) -> Result<Vec<SnapshotId>, RepositoryError>;
 
+    /// As `names`, but only as many as are cheap to know: the newest is among them, if there is one.
+    fn latest(&self) -> Result<Vec<SnapshotId>, RepositoryError> {
+        self.names()
+    }
+
     /// The last of the names.
     fn newest(&self) -> Result<Option<SnapshotId>, RepositoryError> {
-        Ok(self.names()?.pop())
+        Ok(self.latest()?.pop())
     }
 
     fn summary(&self, id: &SnapshotId) -> Result<Summary, RepositoryError>;

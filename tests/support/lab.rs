@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use volkeep::store::{LocalStore, ObjectStore};
 
+use super::git::GitServer;
 use super::process::{Outcome, run, shell, wrap};
 use super::s3::{Server, unique};
 use super::{compare, trees};
@@ -33,6 +34,12 @@ pub enum Home {
     Directory,
     /// In a bucket of the real server.
     Bucket,
+    /// A bare git repository beside the volume.
+    GitDirectory,
+    /// On the real git server, reached over ssh.
+    GitSsh,
+    /// The same over https.
+    GitHttps,
 }
 
 /// A repository in a bucket, and the way there.
@@ -49,6 +56,8 @@ pub struct Lab {
     pub layout: Layout,
     root: TempDir,
     place: Option<Place>,
+    /// A git repository: its address, and where it is on this machine.
+    git: Option<(String, PathBuf)>,
     /// Comes on top of the clean environment of every run.
     environment: Vec<(OsString, OsString)>,
     config: Option<PathBuf>,
@@ -57,7 +66,7 @@ pub struct Lab {
 impl Lab {
     /// An empty volume, and no repository yet.
     pub fn new(layout: Layout) -> Self {
-        Self::at(layout, None)
+        Self::at(layout, None, None)
     }
 
     #[track_caller]
@@ -69,22 +78,51 @@ impl Lab {
                 let bucket = server.shared_bucket();
                 Self::in_bucket(layout, server, bucket)
             }
+            Home::GitDirectory => Self::at(layout, None, Some((String::new(), PathBuf::new()))),
+            Home::GitSsh | Home::GitHttps => {
+                let server = GitServer::running();
+                Self::on_server(home, layout, &server, &server.new_repository())
+            }
         }
     }
 
     /// The repository is to be below a prefix of its own in this bucket.
     pub fn in_bucket(layout: Layout, server: Server, bucket: String) -> Self {
-        Self::at(layout, Some(Place { server, bucket, prefix: unique("lab"), detour: None }))
+        Self::at(layout, Some(Place { server, bucket, prefix: unique("lab"), detour: None }), None)
+    }
+
+    /// The repository is to be this one of the server.
+    pub fn on_server(home: Home, layout: Layout, server: &GitServer, name: &str) -> Self {
+        let file = |name: &str| server.files.join(name).display().to_string();
+        let path = server.path(name);
+        let (address, variables) = match home {
+            Home::GitSsh => (
+                format!("git+ssh://{}@127.0.0.1:{}{}", server.user, server.ssh_port, path.display()),
+                vec![("SSH_KEY_FILE", file("ed25519")), ("SSH_KNOWN_HOSTS_FILE", file("known_hosts"))],
+            ),
+            _ => (
+                format!("git+https://127.0.0.1:{}/{name}", server.https_port),
+                vec![
+                    ("HTTPS_USER", "writer".to_owned()),
+                    ("HTTPS_TOKEN_FILE", file("writer.password")),
+                    ("HTTPS_CA_FILE", file("ca.pem")),
+                ],
+            ),
+        };
+        let lab = Self::at(layout, None, Some((address, path)));
+        variables
+            .into_iter()
+            .fold(lab, |lab, (name, value)| lab.with(&format!("VOLKEEP_REPOSITORY_{name}"), value))
     }
 
     /// The same repository as that of another lab, with its keys.
     pub fn sharing(mut self, other: &Self) -> Self {
         self.place.clone_from(&other.place);
+        self.git.clone_from(&other.git);
         for (name, value) in &other.environment {
-            if matches!(
-                name.to_str(),
-                Some("VOLKEEP_REPOSITORY" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY")
-            ) {
+            if matches!(name.to_str(), Some("AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"))
+                || name.to_string_lossy().starts_with("VOLKEEP_REPOSITORY")
+            {
                 self.unset(&name.to_string_lossy());
                 self.environment.push((name.clone(), value.clone()));
             }
@@ -92,9 +130,9 @@ impl Lab {
         self
     }
 
-    fn at(layout: Layout, place: Option<Place>) -> Self {
+    fn at(layout: Layout, place: Option<Place>, git: Option<(String, PathBuf)>) -> Self {
         let root = tempfile::Builder::new().prefix("volkeep-lab-").tempdir().unwrap();
-        let lab = Self { layout, root, place, environment: Vec::new(), config: None };
+        let lab = Self { layout, root, place, git, environment: Vec::new(), config: None };
         for directory in [lab.volume(), lab.path("home")] {
             fs::create_dir_all(directory).unwrap();
         }
@@ -186,7 +224,10 @@ impl Lab {
     /// The directory of a repository that is in none of the buckets.
     pub fn repository(&self) -> PathBuf {
         assert!(self.place.is_none(), "this lab's repository is in a bucket");
-        self.path("repository")
+        match &self.git {
+            Some((address, path)) if !address.is_empty() => path.clone(),
+            _ => self.path("repository"),
+        }
     }
 
     pub fn reference(&self) -> PathBuf {
@@ -194,9 +235,13 @@ impl Lab {
     }
 
     pub fn url(&self) -> String {
-        match &self.place {
-            None => format!("file://{}", self.repository().display()),
-            Some(Place { server, bucket, prefix, detour }) => {
+        match (&self.git, &self.place) {
+            (Some((address, _)), _) if address.is_empty() => {
+                format!("git+file://{}", self.repository().display())
+            }
+            (Some((address, _)), _) => address.clone(),
+            (None, None) => format!("file://{}", self.repository().display()),
+            (None, Some(Place { server, bucket, prefix, detour })) => {
                 let endpoint = detour.as_ref().unwrap_or(&server.endpoint);
                 format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region=us-east-1")
             }

@@ -75,7 +75,7 @@ pub fn an_unchanged_volume_is_backed_up_without_reading_a_file(home: Home) {
 
 pub fn a_volume_that_was_overtaken_says_so(home: Home) {
     let old = Lab::filled_in(home, Layout::Subdirectory, few_entries);
-    let new = Lab::new_in(home, Layout::Subdirectory).with("VOLKEEP_REPOSITORY", old.url());
+    let new = Lab::new(Layout::Subdirectory).sharing(&old);
     new.ok(&["init"]);
     fs::write(new.volume().join("later"), b"later").unwrap();
     new.ok(&["backup"]);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::config::repository_url::percent;
+use crate::config::repository_url::{host, percent};
 use crate::config::schema;
 use crate::store::Key;
 
@@ -150,23 +150,11 @@ fn parse_endpoint(text: &str) -> Result<String, String> {
     if authority.contains(['/', '?', '#']) {
         return Err(format!("is `{text}`, and after the host and its port nothing may follow"));
     }
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let number = |port: &str| port.parse::<u16>().is_ok_and(|number| number > 0);
-    if port.is_some_and(|port| !number(port) || port.starts_with('+')) {
+    let (host, port) = host::split_port(authority);
+    if port.is_some_and(|port| host::port(port).is_none()) {
         return Err(format!("is `{text}`, which ends in something else than a port"));
     }
-    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let fits = match v6 {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            !host.is_empty() && host.len() <= 253 && host.bytes().all(fits)
-        }
-    };
-    match fits {
+    match host::is_host(host) {
         true => Ok(format!("{scheme}://{}", authority.to_ascii_lowercase())),
         false => Err(format!("is `{text}`, which has no host's name or address")),
     }

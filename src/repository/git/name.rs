@@ -4,13 +4,15 @@
 
 // A name is *special* if it is `.git`, `.gitmodules` or `.gitattributes` to any file system git thinks of: whatever
 // the case, with the characters in it that HFS+ ignores, with the endings and streams that NTFS ignores, by its short
-// name, or behind a backslash. The test here takes a few names more than git does, never less. A special name is
+// name, or behind a backslash; and `.volkeep` is. The test here takes a few names more than git does, never less. A special name is
 // stored as `%` and the name, with `%` as `%25` and `\` as `%5C`; so is a name that looks as if it were stored that
 // way already. Everything else is stored as it is.
 
 use std::borrow::Cow;
 
 const MARK: u8 = b'%';
+/// What volkeep adds at the top of the tree. Data of that name makes way.
+pub const OWN: &[u8] = b".volkeep";
 
 /// The name in a git tree.
 pub fn encode(name: &[u8]) -> Cow<'_, [u8]> {
@@ -70,7 +72,7 @@ fn is_special(name: &[u8]) -> bool {
         let part = part.split(|byte| *byte == b':').next().unwrap_or_default();
         let end = part.iter().rposition(|byte| !matches!(byte, b' ' | b'.')).map_or(0, |last| last + 1);
         let part = part.get(..end).unwrap_or_default();
-        matches!(part, b".git" | b".gitmodules" | b".gitattributes")
+        matches!(part, b".git" | b".gitmodules" | b".gitattributes" | OWN)
             || (part.starts_with(b"gi") && part.contains(&b'~'))
     })
 }
@@ -94,6 +96,7 @@ mod tests {
             b"gi7eba~1",
             b".gitattributes",
             b".GitAttributes",
+            b".volkeep",
             b"x\\.git",
             b".g\xe2\x80\x8cit",
         ] {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::repository::git::oid::{Kind, Oid};
+use crate::repository::git::oid::Oid;
 
 /// As git writes them in a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +140,6 @@ impl Commit {
         }
         (!commit.tree.is_zero()).then_some(commit)
     }
-
-    pub fn oid_of(bytes: &[u8]) -> Oid {
-        Oid::of(Kind::Commit, bytes)
-    }
 }
 
 /// `Ann <ann@example.org> 1700000000 +0100`
@@ -165,6 +161,7 @@ pub fn plain_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repository::git::oid::Kind;
 
     fn entry(mode: Mode, name: &str) -> TreeEntry {
         TreeEntry { mode, name: name.into(), oid: Oid::of(Kind::Blob, name.as_bytes()) }

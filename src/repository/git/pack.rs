@@ -89,10 +89,6 @@ impl PackWriter {
         self.length
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
-    }
-
     pub fn append(&mut self, oid: Oid, object: &Packed) -> io::Result<()> {
         self.file.write_all(&object.bytes)?;
         self.objects.push(Place { oid, offset: self.length, crc: object.crc });
@@ -181,8 +177,36 @@ impl PackWriter {
 }
 
 impl Pack {
-    pub fn objects(&self) -> impl Iterator<Item = Oid> {
-        self.objects.iter().map(|object| object.oid)
+    /// A pack that was finished before, by its index. `None`: they do not belong together, or one is damaged.
+    pub fn reopen(path: &Path, index: &[u8]) -> Option<Self> {
+        let (body, checksum) = index.split_at_checked(index.len().checked_sub(20)?)?;
+        let found: [u8; 20] = Sha1::digest(body).into();
+        let (head, body) = body.split_at_checked(8 + 256 * 4)?;
+        let count = u32::from_be_bytes(head.last_chunk().copied()?) as usize;
+        let (names, body) = body.split_at_checked(count.checked_mul(20)?)?;
+        let (crcs, body) = body.split_at_checked(count.checked_mul(4)?)?;
+        let (offsets, body) = body.split_at_checked(count.checked_mul(4)?)?;
+        let (long, name) = body.split_at_checked(body.len().checked_sub(20)?)?;
+        let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
+        let place = |((oid, crc), offset): ((&[u8], &[u8]), &[u8])| {
+            let offset = match number(offset)? {
+                far if far >= 1 << 31 => {
+                    let at = (far & !(1 << 31)) as usize * 8;
+                    u64::from_be_bytes(long.get(at..at + 8)?.try_into().ok()?)
+                }
+                near => u64::from(near),
+            };
+            Some(Place { oid: Oid::from_bytes(oid)?, offset, crc: number(crc)? })
+        };
+        let places = names.chunks_exact(20).zip(crcs.chunks_exact(4)).zip(offsets.chunks_exact(4)).map(place);
+        let objects = places.collect::<Option<Vec<_>>>()?;
+        let length = std::fs::metadata(path).ok()?.len();
+        (found == checksum && length > 20).then(|| Self {
+            path: path.to_owned(),
+            name: Oid::from_bytes(name).unwrap_or_default(),
+            length,
+            objects,
+        })
     }
 
     pub fn sync(&self) -> io::Result<()> {
@@ -298,6 +322,9 @@ mod tests {
         }
         assert!(listed.contains(&format!("{streamed} blob   9 ")), "{listed}");
 
+        let again = Pack::reopen(&pack.path, &pack.index()).unwrap();
+        assert_eq!((again.name, again.length, &again.objects), (pack.name, pack.length, &pack.objects));
+        assert!(Pack::reopen(&pack.path, &pack.index()[1..]).is_none());
         let mut second = PackWriter::create(&dir.path().join("b.pack")).unwrap();
         second.append_raw(&pack, |oid| *oid == streamed).unwrap();
         assert_eq!(

@@ -26,9 +26,10 @@ use crate::repository::packed::restore::flush::{Noting, flush};
 use crate::repository::packed::restore::plan::ranges;
 use crate::repository::packed::restore::write::{Job, Partial, Prepared, Shared, work};
 use crate::repository::packed::segment::{Segment, SegmentRef};
+use crate::repository::staging::{LinkTargets, holds_something, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
 use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
-use crate::tree::{Cursor, Stat, TreeWriter, Walk, WalkOptions};
+use crate::tree::{Cursor, TreeWriter};
 
 /// Files a job without requests handles.
 const BATCH: usize = 256;
@@ -102,7 +103,7 @@ pub(super) fn run(
             links: Vec::new(),
             directories: Some(Vec::new()),
             directory_bytes: 0,
-            unlinked: HashMap::new(),
+            link_targets: LinkTargets::default(),
             not_made: HashSet::new(),
         };
         each_segment(&objects, &cache, document.segments.iter(), |segment| run.segment(segment))?;
@@ -117,7 +118,8 @@ pub(super) fn run(
     let Made { mut report, links, directories } = outcome?;
     let mut cursor = writer.cursor();
     for entry in &links {
-        link(&shared, &mut cursor, entry)?;
+        link(&writer, &mut cursor, entry, shared.resuming)?;
+        request.progress.add(1, entry.size());
     }
     // From the last to the first, so that a directory closed to us is closed after what is below it.
     match directories {
@@ -132,15 +134,6 @@ pub(super) fn run(
     report.problem_count = writer.problems().total();
     packed.keep_document(id, document);
     Ok(report)
-}
-
-fn holds_something(writer: &TreeWriter) -> Result<bool, RepositoryError> {
-    // The first is the root itself.
-    match Walk::new(writer.root(), WalkOptions::default()).nth(1) {
-        None => Ok(false),
-        Some(Ok(_)) => Ok(true),
-        Some(Err(problem)) => Err(problem.error.into()),
-    }
 }
 
 /// What there is when all contents are written.
@@ -164,8 +157,7 @@ struct Run<'r, 'a> {
     /// All so far; `None`: too many to keep.
     directories: Option<Vec<Entry>>,
     directory_bytes: usize,
-    /// Groups whose first member is not asked for, and who stands in for it.
-    unlinked: HashMap<RelativePath, RelativePath>,
+    link_targets: LinkTargets,
     /// What could not be made here, such as devices without root: its other names cannot either.
     not_made: HashSet<RelativePath>,
 }
@@ -189,12 +181,12 @@ impl<'r> Run<'r, '_> {
                 Kind::File { size, .. } => {
                     self.report.files += 1;
                     self.report.bytes = self.report.bytes.saturating_add(*size);
-                    match self.as_link(entry) {
+                    match self.link_targets.as_link(self.request.selector, entry) {
                         Some(link) => self.links.push(link),
                         None => files.push(number),
                     }
                 }
-                _ => match self.as_link(entry) {
+                _ => match self.link_targets.as_link(self.request.selector, entry) {
                     Some(link) => self.links.push(link),
                     None => self.special(entry)?,
                 },
@@ -232,22 +224,6 @@ impl<'r> Run<'r, '_> {
         }
         self.request.progress.add(1, 0);
         Ok(())
-    }
-
-    /// The entry as a link to a member that is restored with its content, unless it has to be that member.
-    fn as_link(&mut self, entry: &Entry) -> Option<Entry> {
-        let first = entry.hard_link.as_ref()?;
-        let target = match self.request.selector.takes(first) {
-            true => first.clone(),
-            false => match self.unlinked.get(first) {
-                Some(stand_in) => stand_in.clone(),
-                None => {
-                    self.unlinked.insert(first.clone(), entry.path.clone());
-                    return None;
-                }
-            },
-        };
-        Some(Entry { hard_link: Some(target), ..entry.clone() })
     }
 
     fn files(&mut self, segment: Segment, mut files: Vec<usize>) -> Result<(), RepositoryError> {
@@ -313,20 +289,6 @@ impl<'r> Run<'r, '_> {
     fn send(&self, job: Job<'r>) -> Result<(), RepositoryError> {
         self.jobs.send(job).map_err(|_| RepositoryError::Worker("no worker is left".to_owned()))
     }
-}
-
-fn link(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<(), RepositoryError> {
-    let Some(first) = &entry.hard_link else { return Ok(()) };
-    if shared.resuming {
-        let inode = |path: &RelativePath| shared.writer.root().stat(path).map(|stat: Stat| stat.identity());
-        match (inode(first), inode(&entry.path)) {
-            (Ok(one), Ok(other)) if one == other => return Ok(()),
-            _ => cursor.remove(&entry.path)?,
-        }
-    }
-    cursor.hard_link(first, &entry.path)?;
-    shared.progress.add(1, entry.size());
-    Ok(())
 }
 
 /// Segments are read again rather than kept: memory must not grow with the number of directories.

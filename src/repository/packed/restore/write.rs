@@ -2,7 +2,6 @@
 //! files. Also finds out which files of an interrupted run are whole.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,8 +17,9 @@ use crate::repository::packed::restore::fetch::Buffers;
 use crate::repository::packed::restore::flush::Noting;
 use crate::repository::packed::restore::plan::{Range, Use};
 use crate::repository::packed::segment::Segment;
+use crate::repository::staging::is_whole;
 use crate::snapshot::{Entry, Kind};
-use crate::tree::{Cursor, FileKind, FileSink, Stat, TreeWriter};
+use crate::tree::{Cursor, FileSink, TreeWriter};
 
 /// Files kept open between two of their pieces.
 const KEPT_OPEN: usize = 256;
@@ -121,7 +121,7 @@ pub fn work(shared: &Shared<'_>, jobs: &Receiver<Job<'_>>, noting: &Noting<'_>) 
                         .segment
                         .entries
                         .get(*number)
-                        .is_some_and(|entry| is_whole(shared, &mut cursor, entry))
+                        .is_some_and(|entry| is_whole(shared.writer, &mut cursor, entry))
                 });
                 // Nobody waits for the answer only after a failure.
                 drop(reply.send(whole.collect()));
@@ -256,30 +256,6 @@ fn write_piece(
 /// What an interrupted run left under this name, if it was not whole.
 fn clear(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<(), RepositoryError> {
     if shared.resuming { Ok(cursor.remove(&entry.path)?) } else { Ok(()) }
-}
-
-/// Whether a file from an interrupted run has the content of `entry`; then it also gets its metadata. Anything
-/// doubtful is "no": it is written again.
-fn is_whole(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> bool {
-    let Kind::File { size, hash, .. } = &entry.kind else { return false };
-    let Ok(file) = shared.writer.root().open_file(&entry.path) else { return false };
-    if !Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File && stat.size == *size) {
-        return false;
-    }
-    // Was the run before ended by an error in writing out, memory has what the disk has not: what is read has to
-    // come from the disk.
-    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    let mut file = std::fs::File::from(file);
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0u8; 256 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => drop(hasher.update(buffer.get(..count).unwrap_or_default())),
-            Err(_) => return false,
-        }
-    }
-    Hash::finish(&hasher) == *hash && cursor.finish_file(entry).is_ok()
 }
 
 fn content_error(entry: &Entry) -> RepositoryError {

@@ -1,0 +1,90 @@
+//! A branch, wherever its repository is: what its newest commit is, how the objects behind it are reached, and how it
+//! is moved on. Must not know what commits mean.
+
+mod directory;
+mod remote;
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use crate::base::cancel::Cancel;
+use crate::base::progress::Progress;
+use crate::repository::RepositoryError;
+use crate::repository::git::objects::Objects;
+use crate::repository::git::oid::Oid;
+use crate::repository::git::pack::Pack;
+
+pub use directory::DirectoryBranch;
+pub use remote::RemoteBranch;
+
+/// What is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    NoRepository,
+    /// A repository without this branch, and maybe without any.
+    NoBranch {
+        empty: bool,
+    },
+    Tip(Oid),
+}
+
+/// How much of a commit is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// Names of contents will do.
+    Trees,
+}
+
+/// A commit of the branch, and the way to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub commit: Oid,
+    pub tip: Oid,
+    /// How many commits lie between: 0 for the tip itself.
+    pub behind: u32,
+}
+
+pub trait Branch: Send + Sync + Debug {
+    fn look(&self) -> Result<Seen, RepositoryError>;
+
+    /// Makes an empty repository, if that is possible at all and there is none.
+    fn create(&self) -> Result<(), RepositoryError>;
+
+    /// The texts of the commits from `tip` back to the first one, or to one of `known`, which is not among them; or of
+    /// no more than `most` commits.
+    fn commits(
+        &self,
+        tip: Oid,
+        known: &[Oid],
+        most: Option<u32>,
+    ) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError>;
+
+    /// A repository on this machine that has this part of the commit.
+    fn objects(
+        &self,
+        wanted: Wanted,
+        part: Part,
+        progress: &Progress,
+        cancel: &Cancel,
+    ) -> Result<Objects, RepositoryError>;
+
+    /// Every commit of the branch, whole: for checks.
+    fn everything(&self, tip: Oid, progress: &Progress, cancel: &Cancel) -> Result<Objects, RepositoryError>;
+
+    /// Whether the repository surely has an object: asked where that costs nothing, "no" elsewhere.
+    fn has(&self, oid: &Oid) -> bool;
+
+    /// Where a pack for `advance` is best written.
+    fn workshop(&self) -> Result<PathBuf, RepositoryError>;
+
+    /// Puts the pack into the repository and moves the branch from `from` (`None`: it is not there) to `to`, or does
+    /// nothing of the kind: `Rejected` if it is not at `from` any more.
+    fn advance(&self, from: Option<Oid>, to: Oid, pack: &Pack) -> Result<(), RepositoryError>;
+
+    /// Whether objects are copies, which can be had again.
+    fn is_remote(&self) -> bool;
+
+    /// Drops what was fetched and can be had again.
+    fn forget_fetched(&self);
+}

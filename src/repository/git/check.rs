@@ -1,0 +1,173 @@
+//! Looks for damage: whether every snapshot is there with all it refers to, and whether contents are what their names
+//! say. A server is asked for all of its history when contents are to be read, else for the newest snapshot.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::repository::git::Git;
+use crate::repository::git::branch::{Part, Wanted};
+use crate::repository::git::contents::Contents;
+use crate::repository::git::history::Link;
+use crate::repository::git::objects::Reader;
+use crate::repository::git::oid::{Kind, Oid};
+use crate::repository::{CheckReport, CheckRequest, Finding, RepositoryError};
+use crate::snapshot::{RelativePath, SnapshotId};
+
+/// Paths named for one object.
+const NAMED: usize = 10;
+
+pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, RepositoryError> {
+    let tip = git.tip(std::time::Duration::ZERO)?;
+    let mut report = CheckReport::default();
+    let chain = match git.chain(tip) {
+        Ok(chain) => chain,
+        Err(error) => {
+            note(&mut report, error, None)?;
+            return Ok(report);
+        }
+    };
+    let remote = git.branch.is_remote();
+    let objects = match remote && request.verify_percent == 0 {
+        true => {
+            let wanted = Wanted { commit: tip, tip, behind: 0 };
+            git.objects(wanted, Part::Whole, &request.progress, &request.cancel)
+        }
+        false => git.branch.everything(tip, &request.progress, &request.cancel),
+    };
+    let objects = match objects {
+        Ok(objects) => objects,
+        // The server itself found out, or what it sent is no pack.
+        Err(error) => {
+            note(&mut report, error, None)?;
+            return Ok(report);
+        }
+    };
+    let reader = objects.reader()?;
+    let mut blobs = Blobs::default();
+    for link in &chain {
+        if request.cancel.is_cancelled() {
+            return Err(RepositoryError::Cancelled);
+        }
+        // Of a server that was asked for the newest only, that is all there is.
+        if remote && request.verify_percent == 0 && link.oid != tip {
+            break;
+        }
+        let newest_only = remote && request.verify_percent == 0;
+        let id = if newest_only { link.newest().map(|newest| newest.id) } else { link.snapshot_id() };
+        let Some(id) = id else { continue };
+        report.snapshots += 1;
+        if let Err(error) = blobs.collect(&reader, link, &id, &mut report) {
+            note(&mut report, error, Some(&id))?;
+        }
+    }
+    blobs.verify(&reader, request, &mut report)?;
+    if remote {
+        git.branch.forget_fetched();
+    }
+    Ok(report)
+}
+
+/// Each content once, with who needs it.
+#[derive(Default)]
+struct Blobs {
+    seen: HashSet<Oid>,
+    needed: BTreeMap<Oid, (SnapshotId, Vec<RelativePath>)>,
+    missing: HashMap<Oid, usize>,
+}
+
+impl Blobs {
+    fn collect(
+        &mut self,
+        reader: &Reader,
+        link: &Link,
+        id: &SnapshotId,
+        report: &mut CheckReport,
+    ) -> Result<(), RepositoryError> {
+        let mut contents = Contents::open(reader, link.oid)?;
+        report.segments += 1;
+        while let Some(item) = contents.next()? {
+            let Some(oid) = item.content else { continue };
+            if !self.seen.insert(oid) {
+                if let Some(at) = self.missing.get(&oid) {
+                    add(report, *at, id, &item.entry.path);
+                }
+                continue;
+            }
+            if reader.has(oid) {
+                self.needed.insert(oid, (id.clone(), vec![item.entry.path]));
+            } else {
+                let RepositoryError::Damaged { object, reason, .. } =
+                    reader.damaged(Kind::Blob, oid, "it is missing")
+                else {
+                    continue;
+                };
+                self.missing.insert(oid, report.findings.len());
+                report.findings.push(Finding { object, reason, snapshots: Vec::new(), paths: Vec::new() });
+                add(report, report.findings.len() - 1, id, &item.entry.path);
+            }
+        }
+        Ok(())
+    }
+
+    fn verify(
+        self,
+        reader: &Reader,
+        request: &CheckRequest,
+        report: &mut CheckReport,
+    ) -> Result<(), RepositoryError> {
+        let percent = u64::from(request.verify_percent.min(100));
+        let parts = 100u64.div_ceil(percent.max(1));
+        let part = request.verify_turn.unwrap_or(0) % parts;
+        request.progress.expect(self.needed.len() as u64, 0);
+        for (oid, (id, paths)) in &self.needed {
+            if request.cancel.is_cancelled() {
+                return Err(RepositoryError::Cancelled);
+            }
+            // By the name, which is as good as random: the parts stay the same whatever comes and goes.
+            let number = oid.0.iter().take(8).fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+            report.packs += 1;
+            if percent == 0 || number % parts != part {
+                continue;
+            }
+            match reader.read(Kind::Blob, *oid) {
+                Ok(bytes) => {
+                    report.verified_packs += 1;
+                    report.verified_bytes += bytes.len() as u64;
+                    request.progress.add(1, bytes.len() as u64);
+                }
+                Err(error) => {
+                    note(report, error, None)?;
+                    let at = report.findings.len().saturating_sub(1);
+                    paths.iter().for_each(|path| add(report, at, id, path));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(report: &mut CheckReport, at: usize, id: &SnapshotId, path: &RelativePath) {
+    let Some(finding) = report.findings.get_mut(at) else { return };
+    if !finding.snapshots.contains(id) {
+        finding.snapshots.push(id.clone());
+    }
+    let path = path.to_string();
+    if finding.paths.len() < NAMED && !finding.paths.contains(&path) {
+        finding.paths.push(path);
+    }
+}
+
+/// Damage is a finding; a server that does not answer ends the check.
+fn note(
+    report: &mut CheckReport,
+    error: RepositoryError,
+    id: Option<&SnapshotId>,
+) -> Result<(), RepositoryError> {
+    let RepositoryError::Damaged { object, reason, .. } = error else { return Err(error) };
+    if let Some(finding) = report.findings.iter_mut().find(|finding| finding.object == object) {
+        finding.snapshots.extend(id.filter(|id| !finding.snapshots.contains(id)).cloned());
+        return Ok(());
+    }
+    let snapshots = id.cloned().into_iter().collect();
+    report.findings.push(Finding { object, reason, snapshots, paths: Vec::new() });
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Reads objects of a bare repository on this machine, whoever packed them and how. Every object is held against its
+//! name.
+
+use std::path::PathBuf;
+
+use git2::{ErrorClass, ErrorCode, ObjectType};
+
+use crate::repository::RepositoryError;
+use crate::repository::git::layout;
+use crate::repository::git::object::{Commit, TreeEntry, decode_tree};
+use crate::repository::git::oid::{Kind, Oid};
+
+/// A repository whose objects can be read. Each thread opens a reader of its own.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    directory: PathBuf,
+    /// Of the repository they belong to, for messages.
+    location: String,
+}
+
+pub struct Reader {
+    repository: git2::Repository,
+    location: String,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    pub fn new(directory: PathBuf, location: String) -> Self {
+        Self { directory, location }
+    }
+
+    pub fn reader(&self) -> Result<Reader, RepositoryError> {
+        let repository = git2::Repository::open_bare(&self.directory)
+            .map_err(|error| damaged(&self.location, "the git repository".to_owned(), error.message()))?;
+        Ok(Reader { repository, location: self.location.clone() })
+    }
+}
+
+impl Reader {
+    pub fn read(&self, kind: Kind, oid: Oid) -> Result<Vec<u8>, RepositoryError> {
+        let odb = self.odb()?;
+        let object = odb.read(name(oid)).map_err(|error| self.sort(kind, oid, &error))?;
+        match object.kind() == type_of(kind) {
+            true => Ok(object.data().to_vec()),
+            false => Err(self.damaged(kind, oid, "it is of another kind")),
+        }
+    }
+
+    /// Of a blob, without reading it.
+    pub fn size(&self, oid: Oid) -> Result<u64, RepositoryError> {
+        match self.odb()?.read_header(name(oid)).map_err(|error| self.sort(Kind::Blob, oid, &error))? {
+            (size, ObjectType::Blob) => Ok(size as u64),
+            _ => Err(self.damaged(Kind::Blob, oid, "it is of another kind")),
+        }
+    }
+
+    pub fn has(&self, oid: Oid) -> bool {
+        self.odb().is_ok_and(|odb| odb.exists(name(oid)))
+    }
+
+    pub fn commit(&self, oid: Oid) -> Result<Commit, RepositoryError> {
+        let bytes = self.read(Kind::Commit, oid)?;
+        Commit::decode(&bytes).ok_or_else(|| self.damaged(Kind::Commit, oid, "it is not the text of one"))
+    }
+
+    pub fn tree(&self, oid: Oid) -> Result<Vec<TreeEntry>, RepositoryError> {
+        let bytes = self.read(Kind::Tree, oid)?;
+        decode_tree(&bytes).map_err(|why| self.damaged(Kind::Tree, oid, why))
+    }
+
+    /// Whether what stands beside the data is of a format that is known here.
+    pub fn check_format(&self, descriptor: Oid) -> Result<(), RepositoryError> {
+        let bytes = self.read(Kind::Blob, descriptor)?;
+        match layout::format_of(&bytes) {
+            Some(layout::FORMAT) => Ok(()),
+            Some(found) if found > layout::FORMAT => Err(RepositoryError::Newer {
+                location: self.location.clone(),
+                object: "the commit".to_owned(),
+                found,
+                known: layout::FORMAT,
+            }),
+            _ => Err(self.damaged(Kind::Blob, descriptor, "it does not say of which format the commit is")),
+        }
+    }
+
+    pub fn damaged(&self, kind: Kind, oid: Oid, reason: &str) -> RepositoryError {
+        damaged(&self.location, format!("the {} {oid}", kind.word()), reason)
+    }
+
+    fn odb(&self) -> Result<git2::Odb<'_>, RepositoryError> {
+        self.repository
+            .odb()
+            .map_err(|error| damaged(&self.location, "the object database".to_owned(), error.message()))
+    }
+
+    fn sort(&self, kind: Kind, oid: Oid, error: &git2::Error) -> RepositoryError {
+        match (error.code(), error.class()) {
+            (ErrorCode::NotFound, _) => self.damaged(kind, oid, "it is missing"),
+            (_, ErrorClass::Os | ErrorClass::NoMemory) => RepositoryError::Local {
+                operation: "read the git objects of",
+                path: PathBuf::from(&self.location),
+                source: std::io::Error::other(error.message().to_owned()),
+            },
+            _ => self.damaged(kind, oid, error.message()),
+        }
+    }
+}
+
+fn damaged(location: &str, object: String, reason: &str) -> RepositoryError {
+    RepositoryError::Damaged { location: location.to_owned(), object, reason: reason.to_owned() }
+}
+
+fn type_of(kind: Kind) -> ObjectType {
+    match kind {
+        Kind::Commit => ObjectType::Commit,
+        Kind::Tree => ObjectType::Tree,
+        Kind::Blob => ObjectType::Blob,
+    }
+}
+
+/// As the library writes it. Twenty bytes are always a name.
+pub fn name(oid: Oid) -> git2::Oid {
+    git2::Oid::from_bytes(&oid.0).unwrap_or(git2::Oid::ZERO_SHA1)
+}
+
+pub fn oid(name: git2::Oid) -> Oid {
+    Oid::from_bytes(name.as_bytes()).unwrap_or_default()
+}

@@ -1,0 +1,113 @@
+//! Entries and contents of a snapshot in walk order, and the totals of a commit that nobody counted.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use crate::base::cancel::Cancel;
+use crate::base::hash::Hash;
+use crate::base::progress::Progress;
+use crate::repository::git::branch::Wanted;
+use crate::repository::git::contents::{Contents, Item};
+use crate::repository::git::objects::Reader;
+use crate::repository::git::oid::Kind as ObjectKind;
+use crate::repository::git::{Git, Located};
+use crate::repository::{EntrySink, RepositoryError};
+use crate::snapshot::selector::Selector;
+use crate::snapshot::{Entry, Kind, SnapshotId, Summary};
+
+pub(super) fn count(git: &Git, wanted: Wanted, summary: Summary) -> Result<Summary, RepositoryError> {
+    git.with_objects(wanted, &Progress::default(), &Cancel::new(), |objects| {
+        let reader = objects.reader()?;
+        let mut contents = Contents::open(&reader, wanted.commit)?;
+        let mut counted = summary.clone();
+        while let Some(item) = contents.next()? {
+            counted.entries += 1;
+            if let Kind::File { size, holes, .. } = &item.entry.kind {
+                counted.files += 1;
+                counted.bytes += size;
+                counted.data_bytes += size - holes.iter().map(|hole| hole.length).sum::<u64>().min(*size);
+            }
+        }
+        Ok(counted)
+    })
+}
+
+pub(super) fn entries(
+    git: &Git,
+    id: &SnapshotId,
+    visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+) -> Result<(), RepositoryError> {
+    each(git, id, &mut |reader, item| {
+        Ok(visit(if item.uncounted { content(reader, &item)?.0 } else { item.entry }))
+    })
+}
+
+pub(super) fn contents(
+    git: &Git,
+    id: &SnapshotId,
+    selector: &Selector,
+    sink: &mut EntrySink<'_>,
+) -> Result<(), RepositoryError> {
+    each(git, id, &mut |reader, item| {
+        let on_the_way = item.entry.is_directory() && selector.leads(&item.entry.path);
+        if on_the_way || selector.takes(&item.entry.path) {
+            let (entry, bytes) = content(reader, &item)?;
+            let mut whole = Whole { rest: &bytes };
+            sink(&entry, &mut whole)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// The entry with its size and hash, and the content that has them.
+pub(super) fn content(reader: &Reader, item: &Item) -> Result<(Entry, Vec<u8>), RepositoryError> {
+    let mut entry = item.entry.clone();
+    let Some(oid) = item.content else { return Ok((entry, Vec::new())) };
+    let bytes = reader.read(ObjectKind::Blob, oid)?;
+    if let Kind::File { size, hash, .. } = &mut entry.kind {
+        let found = Hash::of(&bytes);
+        if item.uncounted {
+            (*size, *hash) = (bytes.len() as u64, found);
+        } else if *size != bytes.len() as u64 || *hash != found {
+            return Err(RepositoryError::Content { path: entry.path.to_string() });
+        }
+    }
+    Ok((entry, bytes))
+}
+
+fn each(
+    git: &Git,
+    id: &SnapshotId,
+    visit: &mut dyn FnMut(&Reader, Item) -> Result<ControlFlow<()>, RepositoryError>,
+) -> Result<(), RepositoryError> {
+    let Located { wanted, .. } = git.locate(id)?;
+    let mut begun = false;
+    git.with_objects(wanted, &Progress::default(), &Cancel::new(), |objects| {
+        if begun {
+            // Somebody has seen a part of it already.
+            let location = git.options.location();
+            let (object, reason) =
+                (id.to_string(), "what was fetched of it is damaged; try again".to_owned());
+            return Err(RepositoryError::Damaged { location, object, reason });
+        }
+        let reader = objects.reader()?;
+        let mut contents = Contents::open(&reader, wanted.commit)?;
+        while let Some(item) = contents.next()? {
+            begun = true;
+            if visit(&reader, item)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+struct Whole<'b> {
+    rest: &'b [u8],
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.rest.read(buffer)
+    }
+}
