@@ -239,8 +239,8 @@ impl Read for Incoming {
         let Some((bytes, _)) = &mut self.current else { return Ok(0) };
         let count = bytes.len().min(buffer.len());
         let part = bytes.split_to(count);
-        for (to, from) in buffer.iter_mut().zip(part) {
-            *to = from;
+        if let Some(to) = buffer.get_mut(..count) {
+            to.copy_from_slice(&part);
         }
         if bytes.is_empty() {
             self.current = None;
