@@ -64,28 +64,31 @@ impl History {
         if let Some(link) = self.link(tip) {
             return Ok(link);
         }
-        let known = self.recent();
+        let known = self.complete();
         self.add(branch.commits(tip, &known, Some(1))?, None);
         self.link(tip).ok_or_else(|| missing(tip))
     }
 
     /// From `tip` back to the first.
     pub fn chain(&mut self, branch: &dyn Branch, tip: Oid) -> Result<Vec<Link>, RepositoryError> {
+        if let Some(chain) = self.walk(tip) {
+            return Ok(chain);
+        }
+        let known = self.complete();
+        self.add(branch.commits(tip, &known, None)?, Some(tip));
+        self.walk(tip).ok_or_else(|| missing(tip))
+    }
+
+    /// `None`: not all of it is known.
+    fn walk(&self, tip: Oid) -> Option<Vec<Link>> {
         let mut chain = Vec::new();
         let mut next = Some(tip);
         while let Some(oid) = next {
-            let link = match self.link(oid) {
-                Some(link) => link,
-                None => {
-                    let known = self.recent();
-                    self.add(branch.commits(oid, &known, None)?, Some(tip));
-                    self.link(oid).ok_or_else(|| missing(oid))?
-                }
-            };
+            let link = self.link(oid)?;
             next = link.commit.parents.first().copied();
             chain.push(link);
         }
-        Ok(chain)
+        Some(chain)
     }
 
     /// Just made by us.
@@ -99,15 +102,16 @@ impl History {
         Some(Link { oid, commit, said })
     }
 
-    /// Any will do for a server, but those it has: a handful of the newest by their own word.
-    fn recent(&self) -> Vec<Oid> {
+    /// Commits that may be named to a server as known: a handful of the newest, by their own word, of which all that
+    /// comes before is known as well. Of others it would leave that out.
+    fn complete(&self) -> Vec<Oid> {
         let mut all: Vec<(i64, Oid)> = self
             .commits
             .iter()
             .filter_map(|(oid, text)| Some((Commit::decode(text)?.seconds, *oid)))
             .collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
-        all.into_iter().take(NAMED).map(|(_, oid)| oid).collect()
+        all.into_iter().map(|(_, oid)| oid).filter(|oid| self.walk(*oid).is_some()).take(NAMED).collect()
     }
 
     /// `tip`: what leads to it is kept, all else is of a history that was written anew.

@@ -75,11 +75,9 @@ pub(super) fn content(reader: &Reader, item: &Item) -> Result<(Entry, Vec<u8>), 
     Ok((entry, bytes))
 }
 
-fn each(
-    git: &Git,
-    id: &SnapshotId,
-    visit: &mut dyn FnMut(&Reader, Item) -> Result<ControlFlow<()>, RepositoryError>,
-) -> Result<(), RepositoryError> {
+type Visit<'v> = dyn FnMut(&Reader, Item) -> Result<ControlFlow<()>, RepositoryError> + 'v;
+
+fn each(git: &Git, id: &SnapshotId, visit: &mut Visit<'_>) -> Result<(), RepositoryError> {
     let Located { wanted, .. } = git.locate(id)?;
     let mut begun = false;
     git.with_objects(wanted, &Progress::default(), &Cancel::new(), |objects| {

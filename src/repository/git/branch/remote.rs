@@ -186,7 +186,7 @@ impl Branch for RemoteBranch {
         let mut commits = Vec::new();
         let mut next = Some(tip);
         while let Some(oid) = next.filter(|oid| !known.contains(oid)) {
-            if most.is_some_and(|most| commits.len() >= most as usize) {
+            if known.is_empty() && most.is_some_and(|most| commits.len() >= most as usize) {
                 break;
             }
             let bytes = reader.read(Kind::Commit, oid)?;
