@@ -108,6 +108,22 @@ impl GitServer {
         self.by_https(self.https_as(name, "writer"))
     }
 
+    pub fn ways(&self, name: &str) -> [GitOptions; 2] {
+        [self.ssh(name), self.https(name)]
+    }
+
+    /// Both ways, at other ports; the host's key is known there, too.
+    pub fn ways_at(&self, name: &str, ports: [u16; 2], known_hosts: &Path) -> [GitOptions; 2] {
+        let line = fs::read_to_string(self.files.join("known_hosts")).unwrap();
+        let key = line.split_once(' ').unwrap().1;
+        fs::write(known_hosts, format!("[127.0.0.1]:{} {key}", ports[0])).unwrap();
+        let mut ssh = self.ssh_with(name, "ed25519");
+        (ssh.port, ssh.known_hosts) = (ports[0], vec![known_hosts.to_owned()]);
+        let mut https = self.https_as(name, "writer");
+        https.port = ports[1];
+        [self.by_ssh(ssh), self.by_https(https)]
+    }
+
     pub fn by_ssh(&self, ssh: SshOptions) -> GitOptions {
         self.options(Place::Ssh(Box::new(ssh)))
     }

@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod s3;
 pub mod sidecar;
 mod trees;
+pub mod tunnel;
 
 pub use compare::{copy, differences, listing, same, same_content};
 pub use lab::{Home, Lab, Layout, PLAIN_USER, is_root, remove_all, report};

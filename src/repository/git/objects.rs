@@ -8,15 +8,21 @@ use std::sync::{Arc, Once, OnceLock};
 use git2::{ErrorClass, ErrorCode, ObjectType};
 
 use crate::repository::RepositoryError;
+use crate::repository::git::branch::Held;
 use crate::repository::git::layout;
 use crate::repository::git::object::{TreeEntry, decode_tree};
 use crate::repository::git::oid::{Hasher, Kind, Oid};
 use crate::repository::git::whole::{Packs, Unpacker};
 
+/// Room that is made for an object before anything of it was seen.
+const AT_ONCE: usize = 1 << 20;
+
 /// A repository whose objects can be read. Each thread opens a reader of its own.
 #[derive(Clone, Debug)]
 pub struct Objects {
     directory: PathBuf,
+    /// Of the cache: keeps others from removing it.
+    held: Option<Arc<Held>>,
     /// Of the repository they belong to, for messages.
     location: String,
     packs: Arc<OnceLock<Packs>>,
@@ -36,7 +42,26 @@ impl std::fmt::Debug for Reader {
 
 impl Objects {
     pub fn new(directory: PathBuf, location: String) -> Self {
-        Self { directory, location, packs: Arc::default() }
+        Self { directory, location, held: None, packs: Arc::default() }
+    }
+
+    /// Of the cache.
+    pub fn fetched(held: Held, location: String) -> Self {
+        Self { directory: held.path.clone(), location, held: Some(Arc::new(held)), packs: Arc::default() }
+    }
+
+    /// What is fetched is kept under this name from now on; whoever uses it has it no longer.
+    pub fn rename(self, name: &str) {
+        if let Some(held) = &self.held {
+            held.rename(name);
+        }
+    }
+
+    /// What is fetched is not to be used again.
+    pub fn spoil(&self) {
+        if let Some(held) = &self.held {
+            held.spoil();
+        }
     }
 
     pub fn reader(&self) -> Result<Reader, RepositoryError> {
@@ -55,23 +80,37 @@ impl Objects {
 
 impl Reader {
     pub fn read(&self, kind: Kind, oid: Oid) -> Result<Vec<u8>, RepositoryError> {
-        if let Some(place) = self.objects.packs().find(oid).filter(|place| place.kind == kind) {
-            let mut bytes = Vec::new();
-            let read = self.unpacker.pieces::<io::Error>(place, |piece| {
-                bytes.extend_from_slice(piece);
-                Ok(())
-            });
-            if read.is_ok() && Oid::of(kind, &bytes) == oid {
-                return Ok(bytes);
-            }
+        self.with(kind, oid, |bytes| Ok(bytes.to_vec()))
+    }
+
+    /// Without a copy: for what may be large.
+    pub fn with<T>(
+        &self,
+        kind: Kind,
+        oid: Oid,
+        work: impl FnOnce(&[u8]) -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        if let Some(bytes) = self.whole(kind, oid) {
+            return work(&bytes);
         }
         let odb = self.odb()?;
         let object = odb.read(name(oid)).map_err(|error| self.sort(kind, oid, &error))?;
         match object.kind() == type_of(kind) {
-            true if Oid::of(kind, object.data()) == oid => Ok(object.data().to_vec()),
+            true if Oid::of(kind, object.data()) == oid => work(object.data()),
             true => Err(self.damaged(kind, oid, "its content is not what its name says")),
             false => Err(self.damaged(kind, oid, "it is of another kind")),
         }
+    }
+
+    /// If it stands so in a pack, and is what its name says.
+    fn whole(&self, kind: Kind, oid: Oid) -> Option<Vec<u8>> {
+        let place = self.objects.packs().find(oid).filter(|place| place.kind == kind)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(place.size).unwrap_or(0).min(AT_ONCE));
+        let read = self.unpacker.pieces::<io::Error>(place, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        });
+        read.is_ok().then_some(bytes).filter(|bytes| Oid::of(kind, bytes) == oid)
     }
 
     /// A blob piece by piece. Whether it is what its name says is known at the end only. Meanwhile nothing else can be
@@ -82,7 +121,7 @@ impl Reader {
         take: &mut dyn FnMut(&[u8]) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
         let place = self.objects.packs().find(oid).filter(|place| place.kind == Kind::Blob);
-        let Some(place) = place else { return take(&self.read(Kind::Blob, oid)?) };
+        let Some(place) = place else { return self.with(Kind::Blob, oid, |bytes| take(bytes)) };
         let mut hasher = Hasher::new(Kind::Blob, place.size);
         let read = self.unpacker.pieces(place, |piece| {
             hasher.update(piece);
@@ -103,6 +142,9 @@ impl Reader {
 
     /// Of a blob, without reading it.
     pub fn size(&self, oid: Oid) -> Result<u64, RepositoryError> {
+        if let Some(place) = self.objects.packs().find(oid).filter(|place| place.kind == Kind::Blob) {
+            return Ok(place.size);
+        }
         match self.odb()?.read_header(name(oid)).map_err(|error| self.sort(Kind::Blob, oid, &error))? {
             (size, ObjectType::Blob) => Ok(size as u64),
             _ => Err(self.damaged(Kind::Blob, oid, "it is of another kind")),

@@ -13,13 +13,11 @@ use crate::base::threads;
 use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
-use crate::repository::git::read::counted;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
-use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
-use crate::tree::holes::data_between;
-use crate::tree::{Cursor, TreeWriter};
+use crate::snapshot::{Entry, Hole, Kind, RelativePath, SnapshotId};
+use crate::tree::{Cursor, FileSink, TreeWriter};
 
 /// Files given to a writer at a time.
 const BATCH: usize = 64;
@@ -182,7 +180,7 @@ fn work(shared: &Shared<'_>, jobs: &Receiver<Vec<Item>>) {
                 shared.fail(RepositoryError::Cancelled);
                 break;
             }
-            if let Err(error) = one(shared, &mut cursor, &mut reader, &item) {
+            if let Err(error) = one(shared, &mut cursor, &mut reader, item) {
                 shared.fail(error);
             }
         }
@@ -193,9 +191,8 @@ fn one(
     shared: &Shared<'_>,
     cursor: &mut Cursor,
     reader: &mut Option<Reader>,
-    item: &Item,
+    item: Item,
 ) -> Result<(), RepositoryError> {
-    let path = &item.entry.path;
     if shared.resuming && !item.uncounted && is_whole(shared.writer, cursor, &item.entry) {
         shared.request.progress.add(1, item.entry.size());
         shared.report.lock().unwrap_or_else(PoisonError::into_inner).reused_files += 1;
@@ -205,46 +202,68 @@ fn one(
         Some(reader) => reader,
         None => reader.insert(shared.objects.reader()?),
     };
-    let Some(oid) = item.content else { return Ok(()) };
-    let room = if reader.comes_in_pieces(oid) { item.entry.size().min(PIECE) } else { item.entry.size() };
+    let Item { mut entry, content, uncounted, .. } = item;
+    let Some(oid) = content else { return Ok(()) };
+    let wrong = |path: &RelativePath| RepositoryError::Content { path: path.to_string() };
+    // What unpacks to something else than it should may unpack to anything.
+    if reader.size(oid)? != entry.size() {
+        return Err(wrong(&entry.path));
+    }
+    // A piece, or all of it as it is packed and as it is unpacked.
+    let room =
+        if reader.comes_in_pieces(oid) { entry.size().min(PIECE) } else { entry.size().saturating_mul(2) };
     let Some(_room) = shared.budget.take(room) else { return Err(RepositoryError::Cancelled) };
-    let mut entry = item.entry.clone();
     // In the root, and where an interrupted run left a directory, others may look.
-    let private = !shared.resuming && path.parent_bytes().is_some_and(|parent| !parent.is_empty());
+    let private = !shared.resuming && entry.path.parent_bytes().is_some_and(|parent| !parent.is_empty());
     let sink = if private {
-        cursor.file_in_private(&item.entry)?
+        cursor.file_in_private(&entry)?
     } else {
         if shared.resuming {
-            cursor.remove(path)?;
+            cursor.remove(&entry.path)?;
         }
-        cursor.file(path)?
+        cursor.file(&entry.path)?
     };
-    let holes = match &item.entry.kind {
+    let holes = match &entry.kind {
         Kind::File { holes, .. } => holes.as_slice(),
         _ => &[],
     };
-    let ranges = data_between(holes, item.entry.size());
-    let (mut hasher, mut at) = (blake3::Hasher::new(), 0u64);
+    let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
     reader.pieces(oid, &mut |piece| {
         hasher.update(piece);
-        let end = at + piece.len() as u64;
-        if item.uncounted {
-            sink.write_at(at, piece)?;
-        }
-        // Ranges are few, and most files have one.
-        for (offset, length) in ranges.iter().filter(|_| !item.uncounted) {
-            let (from, to) = ((*offset).max(at), (offset + length).min(end));
-            if from < to {
-                let within = (from - at) as usize..(to - at) as usize;
-                sink.write_at(from, piece.get(within).unwrap_or_default())?;
-            }
-        }
-        at = end;
+        put(&sink, at, piece, holes)?;
+        at += piece.len() as u64;
         Ok(())
     })?;
-    counted(&mut entry, item, at, Hash::finish(&hasher))?;
+    let found = Hash::finish(&hasher);
+    if let Kind::File { hash, .. } = &mut entry.kind {
+        if !uncounted && *hash != found {
+            return Err(wrong(&entry.path));
+        }
+        *hash = found;
+    }
     sink.finish(&entry)?;
     shared.request.progress.add(1, entry.size());
     shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += at;
+    Ok(())
+}
+
+/// The content is what counts: a hole is left only where it has nothing but zeros.
+fn put(sink: &FileSink, at: u64, piece: &[u8], holes: &[Hole]) -> Result<(), RepositoryError> {
+    let end = at + piece.len() as u64;
+    let part = |from: u64, to: u64| piece.get((from - at) as usize..(to - at) as usize).unwrap_or_default();
+    let mut from = at;
+    for hole in holes {
+        let (start, stop) = (hole.offset.max(at), hole.offset.saturating_add(hole.length).min(end));
+        if start >= stop || part(start, stop).iter().any(|byte| *byte != 0) {
+            continue;
+        }
+        if from < start {
+            sink.write_at(from, part(from, start))?;
+        }
+        from = stop;
+    }
+    if from < end {
+        sink.write_at(from, part(from, end))?;
+    }
     Ok(())
 }

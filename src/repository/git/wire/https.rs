@@ -16,7 +16,7 @@ use super::attempts::Attempts;
 use super::line::{Duct, Ended, Line, Movement, Outgoing, Terms};
 use super::packet::Packets;
 use super::said::clean;
-use super::{Advertisement, Body, Conversation, Service, Transport, advertisement, trouble};
+use super::{Advertisement, Body, Connected, Conversation, Service, Transport, advertisement, trouble};
 use crate::base::http::{self, HttpError, Request, Streamed};
 use crate::base::secret::SecretSource;
 use crate::repository::RepositoryError;
@@ -66,7 +66,9 @@ impl Https {
         let url = address.parse().map_err(|error: String| trouble::protocol(location, error))?;
         let word = service.word();
         let expected = format!("application/x-{word}-{kind}");
-        let mut headers = vec![("Accept".to_owned(), expected.clone())];
+        // Some hosts speak the protocol only with clients whose name begins so.
+        let name = concat!("git/volkeep-", env!("CARGO_PKG_VERSION")).to_owned();
+        let mut headers = vec![("User-Agent".to_owned(), name), ("Accept".to_owned(), expected.clone())];
         if method == "POST" {
             headers.push(("Content-Type".to_owned(), format!("application/x-{word}-request")));
         }
@@ -142,10 +144,7 @@ impl Transport for Https {
         self.terms.location.clone()
     }
 
-    fn connect(
-        &self,
-        service: Service,
-    ) -> Result<Option<(Advertisement, Box<dyn Conversation>)>, RepositoryError> {
+    fn connect(&self, service: Service) -> Result<Connected, RepositoryError> {
         let found = self.attempts.run(service.word(), || self.connect_once(service))?;
         Ok(found.map(|advertisement| {
             let talk = Talk { https: self.clone(), service };
@@ -222,12 +221,7 @@ impl Setup {
             HttpError::Unresolvable { source, .. } => {
                 trouble::unreachable(location, source.to_string(), Obstacle::Name)
             }
-            HttpError::Refused { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
-                trouble::unreachable(location, source.to_string(), Obstacle::Silence)
-            }
-            HttpError::Refused { source, .. } => {
-                trouble::unreachable(location, source.to_string(), Obstacle::Refused)
-            }
+            HttpError::Refused { source, .. } => trouble::not_connected(location, &source),
             HttpError::Tls { reason, .. } => trouble::unreachable(location, reason, Obstacle::Certificate),
             HttpError::CaFile { .. } => trouble::unreachable(location, reason, Obstacle::Certificate),
             HttpError::TimedOut { .. } => trouble::unreachable(location, reason, Obstacle::Silence),

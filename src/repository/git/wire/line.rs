@@ -199,7 +199,10 @@ impl Ended {
 }
 
 impl Sends {
+    /// The server is there: from now on its silence counts.
     pub(super) fn ready(&self) {
+        self.movement.moved();
+        self.movement.begun.store(true, Ordering::Relaxed);
         let _ = self.ready.try_send(());
     }
 
@@ -236,8 +239,8 @@ impl Read for Incoming {
         let Some((bytes, _)) = &mut self.current else { return Ok(0) };
         let count = bytes.len().min(buffer.len());
         let part = bytes.split_to(count);
-        for (to, from) in buffer.iter_mut().zip(part) {
-            *to = from;
+        if let Some(to) = buffer.get_mut(..count) {
+            to.copy_from_slice(&part);
         }
         if bytes.is_empty() {
             self.current = None;
@@ -252,6 +255,7 @@ pub(super) struct Movement {
     start: Instant,
     /// In milliseconds since the start.
     last: AtomicU64,
+    begun: AtomicBool,
     waits: AtomicBool,
     left: AtomicBool,
     exchanging: AtomicBool,
@@ -260,7 +264,8 @@ pub(super) struct Movement {
 impl Movement {
     fn new() -> Self {
         let no = || AtomicBool::new(false);
-        Self { start: Instant::now(), last: AtomicU64::new(0), waits: no(), left: no(), exchanging: no() }
+        let start = Instant::now();
+        Self { start, last: AtomicU64::new(0), begun: no(), waits: no(), left: no(), exchanging: no() }
     }
 
     pub(super) fn moved(&self) {
@@ -279,22 +284,26 @@ impl Movement {
     }
 
     fn leave(&self) {
-        self.moved();
         self.left.store(true, Ordering::Relaxed);
     }
 }
 
 /// Ends when there is a reason to stop.
 async fn watch(movement: &Movement, terms: &Terms) -> Result<Ended, RepositoryError> {
+    let mut left: Option<Instant> = None;
     loop {
         tokio::time::sleep(SLICE).await;
         if terms.cancel.is_cancelled() {
             return Err(RepositoryError::Cancelled);
         }
-        if movement.left.load(Ordering::Relaxed) && movement.still_for() > FAREWELL {
-            return Ok(Ended::default());
+        if movement.left.load(Ordering::Relaxed) {
+            if left.get_or_insert_with(Instant::now).elapsed() > FAREWELL {
+                return Ok(Ended::default());
+            }
+            continue;
         }
-        if movement.waits.load(Ordering::Relaxed) && movement.still_for() > terms.stall_timeout {
+        let listens = movement.begun.load(Ordering::Relaxed) && movement.waits.load(Ordering::Relaxed);
+        if listens && movement.still_for() > terms.stall_timeout {
             let reason = format!("nothing came for {} s", terms.stall_timeout.as_secs_f32());
             // Of what was asked, something may have been done.
             return Err(match movement.exchanging.load(Ordering::Relaxed) {

@@ -19,7 +19,8 @@ fn body(head: &[u8]) -> Body {
 }
 
 /// Says nothing, and keeps its end.
-async fn hang(_kept: Duct) -> Result<Ended, RepositoryError> {
+async fn hang(kept: Duct) -> Result<Ended, RepositoryError> {
+    kept.sends.ready();
     std::future::pending().await
 }
 

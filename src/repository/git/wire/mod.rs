@@ -52,16 +52,16 @@ pub struct Body {
     pub file: Option<File>,
 }
 
+/// What comes of connecting. `None`: the server says there is no such repository. Hosts say so of a repository that is
+/// hidden from whoever asks, too.
+pub type Connected = Option<(Advertisement, Box<dyn Conversation>)>;
+
 pub trait Transport: Send + Sync + Debug {
     /// For messages; holds no secret.
     fn location(&self) -> String;
 
-    /// Begins a conversation and reads the advertisement. `None`: the server says there is no such repository.
-    /// Hosts say so of a repository that is hidden from whoever asks, too.
-    fn connect(
-        &self,
-        service: Service,
-    ) -> Result<Option<(Advertisement, Box<dyn Conversation>)>, RepositoryError>;
+    /// Begins a conversation and reads the advertisement. Tried again for a while when the server is away.
+    fn connect(&self, service: Service) -> Result<Connected, RepositoryError>;
 }
 
 /// Dropped without an `exchange` it ends politely.

@@ -38,7 +38,7 @@ impl<'a> Packets<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Packet<'_>>, RepositoryError> {
         let mut length = [0; LENGTH];
         match self.fill(&mut length)? {
-            0 => return Ok(None),
+            0 => Ok(None),
             LENGTH => self.body(length).map(Some),
             _ => Err(self.cut()),
         }

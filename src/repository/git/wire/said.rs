@@ -12,14 +12,19 @@ const LONGEST: usize = 300;
 pub(super) struct Said {
     lines: VecDeque<String>,
     begun: Vec<u8>,
+    /// The line was ended in a way that lets it be overwritten.
+    returned: bool,
 }
 
 impl Said {
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         for &byte in bytes {
+            // Progress is overwritten by what comes next, unless that is the end of the line.
+            if std::mem::take(&mut self.returned) && byte != b'\n' {
+                self.begun.clear();
+            }
             match byte {
-                // Progress is overwritten by what comes next.
-                b'\r' => self.begun.clear(),
+                b'\r' => self.returned = true,
                 b'\n' => self.end_line(),
                 // Four bytes a character at most; more of a line is not shown.
                 _ if self.begun.len() < 4 * LONGEST => self.begun.push(byte),
@@ -70,7 +75,8 @@ mod tests {
         let mut said = Said::default();
         said.hear(b"Counting: 10%\rCounting: 100%\rdone\nerror: \x1b[31mno\x07 room\x1b[0m");
         assert_eq!(said.text(), "done; error: [31mno room[0m");
-        said.hear(b" at all\n\n");
+        said.hear(b" at all\r");
+        said.hear(b"\n\r\n");
         assert_eq!(said.text(), "done; error: [31mno room[0m at all");
         for number in 0..100 {
             said.hear(format!("{number}\n").as_bytes());

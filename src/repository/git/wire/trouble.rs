@@ -35,6 +35,16 @@ pub(super) fn unreachable(location: &str, reason: impl Into<String>, obstacle: O
     StoreError::Unreachable { location: location.to_owned(), reason: reason.into(), obstacle }.into()
 }
 
+/// A connection that cannot be made.
+pub(super) fn not_connected(location: &str, source: &io::Error) -> RepositoryError {
+    let obstacle = match source.kind() {
+        io::ErrorKind::ConnectionRefused => Obstacle::Refused,
+        io::ErrorKind::TimedOut => Obstacle::Silence,
+        _ => Obstacle::Network,
+    };
+    unreachable(location, source.to_string(), obstacle)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     NoRepository,

@@ -97,15 +97,10 @@ impl Session {
 /// Without a time limit of its own.
 pub(super) async fn login(setup: &Setup) -> Result<Session, RepositoryError> {
     let location = &setup.terms.location;
-    let stream = dial(&setup.host, setup.port, setup.terms.connect_timeout).await.map_err(|error| {
-        let (obstacle, source) = match &error {
-            DialError::Unresolvable(source) => (Obstacle::Name, source),
-            DialError::Refused(source) if source.kind() == std::io::ErrorKind::TimedOut => {
-                (Obstacle::Silence, source)
-            }
-            DialError::Refused(source) => (Obstacle::Refused, source),
-        };
-        trouble::unreachable(location, source.to_string(), obstacle)
+    let dialled = dial(&setup.host, setup.port, setup.terms.connect_timeout).await;
+    let stream = dialled.map_err(|error| match error {
+        DialError::Unresolvable(source) => trouble::unreachable(location, source.to_string(), Obstacle::Name),
+        DialError::Refused(source) => trouble::not_connected(location, &source),
     })?;
     let farewell = Farewell::default();
     let client = Client {

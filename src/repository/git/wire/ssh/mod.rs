@@ -23,7 +23,7 @@ use super::line::{Duct, Ended, Line, Outgoing, Sends, Terms};
 use super::packet::Packets;
 use super::said::Said;
 use super::trouble::{self, Meaning};
-use super::{Advertisement, Body, Conversation, Service, Transport, advertisement};
+use super::{Advertisement, Body, Connected, Conversation, Service, Transport, advertisement};
 use crate::repository::RepositoryError;
 use crate::repository::git::options::{GitOptions, SshOptions};
 use crate::store::{Denial, Obstacle, StoreError};
@@ -97,10 +97,7 @@ impl Transport for Ssh {
         self.terms.location.clone()
     }
 
-    fn connect(
-        &self,
-        service: Service,
-    ) -> Result<Option<(Advertisement, Box<dyn Conversation>)>, RepositoryError> {
+    fn connect(&self, service: Service) -> Result<Connected, RepositoryError> {
         let found = self.attempts.run(service.word(), || self.connect_once(service))?;
         Ok(found.map(|(advertisement, talk)| (advertisement, Box::new(talk) as Box<dyn Conversation>)))
     }
@@ -190,6 +187,7 @@ async fn hear(
     let mut said = Said::default();
     let mut status = None;
     let mut over = false;
+    let mut answered = false;
     loop {
         let message = match over {
             // Its status usually follows the end of what it says.
@@ -198,8 +196,13 @@ async fn hear(
         };
         sends.movement.moved();
         match message {
-            // What nobody reads any more is thrown away, so that the server comes to its end.
-            Some(ChannelMsg::Data { data }) => drop(sends.put(data).await),
+            Some(ChannelMsg::Data { data }) => {
+                answered = true;
+                // Nobody wants the rest, however much it is.
+                if !sends.put(data).await {
+                    break;
+                }
+            }
             Some(ChannelMsg::ExtendedData { data, .. }) => said.hear(&data),
             Some(ChannelMsg::ExitStatus { exit_status }) => status = Some(exit_status),
             Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
@@ -217,8 +220,10 @@ async fn hear(
         }
     }
     let words = said.text();
-    let ran = !status.is_some_and(|status| NO_COMMAND.contains(&status));
-    Ok(Ended { absent: ran && trouble::meaning(&words) == Meaning::NoRepository, words })
+    if !answered && status.is_some_and(|status| NO_COMMAND.contains(&status)) {
+        return Err(trouble::protocol(location, format!("the server cannot run git: {words}")));
+    }
+    Ok(Ended { absent: trouble::meaning(&words) == Meaning::NoRepository, words })
 }
 
 /// Sends the request when there is one, or says that there will be none. Goes on forever, unless it fails.
