@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use volkeep::snapshot::{Entry, Kind};
+use serde_json::Value;
 
 use crate::support::{Random, random_bytes};
 
@@ -70,22 +70,20 @@ pub fn look(root: &Path, before: &Seen, touched: &BTreeSet<PathBuf>) -> Seen {
 /// What the program lists, a JSON object a line.
 pub fn of_list(text: &str) -> Seen {
     let node = |line: &str| {
-        let entry: Entry = serde_json::from_str(line).unwrap();
-        let (kind, hash) = match &entry.kind {
-            Kind::Directory => ('d', [0; 32]),
-            Kind::Symlink { target } => ('l', hash(&target.0)),
-            Kind::File { hash, .. } => ('-', hash.0),
-            other => panic!("nobody made {other:?}"),
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| entry[key].as_str().unwrap_or_else(|| panic!("no `{key}` in {line}"));
+        let number = |key: &str| entry[key].as_u64().unwrap_or_else(|| panic!("no `{key}` in {line}"));
+        let (kind, hash, size) = match text("t") {
+            "d" => ('d', [0; 32], 0),
+            "l" => ('l', hash(text("to").as_bytes()), 0),
+            "f" => ('-', *blake3::Hash::from_hex(text("h")).unwrap().as_bytes(), number("s")),
+            other => panic!("nobody made `{other}`"),
         };
-        let modified = (entry.mtime.seconds, entry.mtime.nanoseconds);
-        let path = PathBuf::from(entry.path.to_string());
-        (path, Node { kind, mode: entry.mode, modified, hash, size: entry.size() })
+        let (seconds, nanoseconds) = text("mt").split_once('.').unwrap();
+        let modified = (seconds.parse().unwrap(), nanoseconds.parse().unwrap());
+        (PathBuf::from(text("p")), Node { kind, mode: number("m") as u32, modified, hash, size })
     };
-    let mut seen: Seen = text.lines().map(node).collect();
-    if let Some(root) = seen.remove(Path::new(".")) {
-        seen.insert(PathBuf::new(), root);
-    }
-    seen
+    text.lines().map(node).collect()
 }
 
 pub fn between(before: &Seen, after: &Seen) -> Vec<Difference> {
