@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
         Action::Init => {
             let (repositories, identity) = open_repositories(context)?;
             for repository in repositories {
-                repository.create(&identity).map_err(OpsError::from)?;
+                repository.take_in(&identity).map_err(OpsError::from)?;
                 context.print(&format!("{} is a repository of `{identity}`\n", repository.location()))?;
             }
             Ok(Exit::Done)

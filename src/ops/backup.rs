@@ -8,7 +8,7 @@ use crate::ops::health::examine;
 use crate::ops::reach::{find_newer, probe_ours};
 use crate::ops::scope::Terms;
 use crate::ops::{OpsError, Scope};
-use crate::repository::{Absent, BackupReport, Presence, Repository, RepositoryError, Totals};
+use crate::repository::{Absent, BackupReport, Epoch, Presence, Repository, RepositoryError, Totals};
 use crate::snapshot::Summary;
 use crate::volume::{CheckSpec, Inspection, LastBackup, Level, LockKind, Marker, Phase, State};
 
@@ -56,8 +56,13 @@ pub fn run(scope: &Scope, options: &BackupOptions) -> Result<(Vec<Stored>, Optio
         match one(scope, options, repository.as_ref(), &marker) {
             Ok(report) => {
                 if let Some(summary) = &report.snapshot
-                    && let Err(error) =
-                        note(scope, &mut marker, repository.as_ref(), summary, stored.is_empty())
+                    && let Err(error) = note(
+                        scope,
+                        &mut marker,
+                        repository.as_ref(),
+                        (summary, report.epoch),
+                        stored.is_empty(),
+                    )
                 {
                     tracing::error!(%error, "the backup is stored, and the volume could not note it");
                     failures.push(error);
@@ -204,14 +209,15 @@ fn note(
     scope: &Scope,
     marker: &mut Marker,
     repository: &dyn Repository,
-    summary: &Summary,
+    (summary, epoch): (&Summary, Epoch),
     latest: bool,
 ) -> Result<(), OpsError> {
     if let Some(present) = scope.volume.read_marker()? {
         *marker = present;
     }
     let location = repository.location();
-    marker.note_snapshot(&location, summary.epoch, &summary.id.0);
+    // Of a snapshot that was there already the epoch may be an older one.
+    marker.note_snapshot(&location, epoch, &summary.id.0);
     if latest {
         marker.last_backup = Some(LastBackup {
             snapshot: summary.id.0.clone(),

@@ -112,11 +112,7 @@ fn one(
         Some(lease)
             if lease.volume_id != marker.volume_id && known.is_some_and(|known| known < lease.epoch) =>
         {
-            Err(RepositoryError::Fenced {
-                location,
-                by: format!("volume {} on {}", lease.volume_id, lease.host),
-                epoch: lease.epoch,
-            })
+            Err(RepositoryError::Fenced { location, by: lease.holder(), epoch: lease.epoch })
         }
         _ => Ok(held(repository.take_over(&writer)?)),
     }

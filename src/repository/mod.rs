@@ -95,6 +95,17 @@ pub struct LeaseInfo {
     pub until: Option<Timestamp>,
 }
 
+impl LeaseInfo {
+    /// Who has it, for messages.
+    pub fn holder(&self) -> String {
+        match self.volume_id.as_str() {
+            // Somebody without volkeep, where that is possible.
+            "" => self.host.clone(),
+            volume => format!("volume {volume} on {}", self.host),
+        }
+    }
+}
+
 /// Receives an entry and, for a regular file, its content.
 pub type EntrySink<'a> = dyn FnMut(&Entry, &mut dyn Read) -> Result<(), RepositoryError> + 'a;
 
@@ -107,6 +118,11 @@ pub trait Repository: Send + Sync + Debug {
     /// Makes an empty repository for the volumes of `identity`. One that is there already is left alone, if
     /// it has the same identity.
     fn create(&self, identity: &str) -> Result<(), RepositoryError>;
+
+    /// As `create`, for a person who says so: also where others have put data, which becomes the first snapshot.
+    fn take_in(&self, identity: &str) -> Result<(), RepositoryError> {
+        self.create(identity)
+    }
 
     /// The identity it was made for.
     fn identity(&self) -> Result<String, RepositoryError>;

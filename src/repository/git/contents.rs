@@ -39,8 +39,9 @@ pub struct Contents<'r> {
     time: Timestamp,
     /// Owner of the directories that lead to where we are.
     owners: Vec<(RelativePath, u32, u32)>,
-    /// First members of groups of hard links whose content is not that of the manifest any more.
-    parted: HashSet<RelativePath>,
+    top: Oid,
+    /// What git does not hold and could not be left where it was.
+    skipped: HashSet<RelativePath>,
     /// Commits of other repositories in the tree: nothing of them is here.
     pub left_out: Vec<RelativePath>,
 }
@@ -67,7 +68,8 @@ impl<'r> Contents<'r> {
             next_entry: None,
             time: Timestamp::new(commit.seconds, 0),
             owners: Vec::new(),
-            parted: HashSet::new(),
+            top: commit.tree,
+            skipped: HashSet::new(),
             left_out: Vec::new(),
         };
         contents.next_tree = contents.tree.next()?;
@@ -115,13 +117,15 @@ impl<'r> Contents<'r> {
                 if executable != (entry.mode & 0o100 != 0) {
                     entry.mode = if executable { entry.mode | EXECUTE } else { entry.mode & !EXECUTE };
                 }
-                if let Some(first) = entry.hard_link.take_if(|first| self.parted.contains(first) || !same) {
-                    tracing::debug!(path = %entry.path, %first, "no hard link any more: it was changed by hand");
+                if let Some(first) = &entry.hard_link
+                    && !(same && self.stands(first, standing.oid)?)
+                {
+                    tracing::debug!(path = %entry.path, %first, "no hard link any more: changed by hand");
+                    entry.hard_link = None;
                 }
                 if same {
                     return Ok(Some(item(entry, Some(standing.oid))));
                 }
-                self.parted.insert(entry.path.clone());
                 entry.mtime = self.time;
                 self.uncounted(entry, standing.oid).map(Some)
             }
@@ -129,6 +133,11 @@ impl<'r> Contents<'r> {
                 if !same {
                     entry.kind = self.symlink(standing.oid)?;
                     entry.mtime = self.time;
+                }
+                if let Some(first) = &entry.hard_link
+                    && !(same && self.stands(first, standing.oid)?)
+                {
+                    entry.hard_link = None;
                 }
                 Ok(Some(item(entry, Some(standing.oid))))
             }
@@ -174,8 +183,34 @@ impl<'r> Contents<'r> {
         let stands = said.entry.path.is_root() || above == said.entry.path.parent_bytes();
         match said.entry.kind {
             Kind::File { .. } | Kind::Symlink { .. } => None,
-            _ => stands.then(|| item(said.entry, None)),
+            _ if !stands => {
+                self.skipped.insert(said.entry.path);
+                None
+            }
+            _ => {
+                let mut entry = said.entry;
+                entry.hard_link = entry.hard_link.filter(|first| !self.skipped.contains(first));
+                Some(item(entry, None))
+            }
         }
+    }
+
+    /// Whether a content stands in the tree under a path, whatever the manifest says.
+    fn stands(&self, path: &RelativePath, content: Oid) -> Result<bool, RepositoryError> {
+        let mut at = self.top;
+        let mut components = path.components().peekable();
+        while let Some(component) = components.next() {
+            let name = name::encode(component);
+            let tree = self.reader.tree(at)?;
+            let Some(found) = tree.into_iter().find(|entry| entry.name == *name) else { return Ok(false) };
+            match (components.peek().is_none(), found.mode) {
+                (true, Mode::Tree | Mode::Submodule) => return Ok(false),
+                (true, _) => return Ok(found.oid == content),
+                (false, Mode::Tree) => at = found.oid,
+                (false, _) => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// The size is cheap to know, the hash is not.
@@ -258,17 +293,24 @@ impl<'r> Trees<'r> {
         entries: Vec<TreeEntry>,
         oid: Oid,
     ) -> Result<(), RepositoryError> {
-        let mut level = Vec::with_capacity(entries.len());
+        let mut level: Vec<(bool, Standing)> = Vec::with_capacity(entries.len());
         for TreeEntry { mode, name, oid: content } in entries {
+            let decoded = name::decode(&name);
             let path = path
-                .join(&name::decode(&name))
+                .join(&decoded)
                 .map_err(|error| self.reader.damaged(ObjectKind::Tree, oid, &error.to_string()))?;
-            level.push(Standing { path, mode, oid: content });
+            level.push((*decoded != *name, Standing { path, mode, oid: content }));
         }
-        level.sort_unstable_by(|a, b| a.path.name().cmp(b.path.name()));
-        if level.windows(2).any(|pair| matches!(pair, [a, b] if a.path == b.path)) {
-            return Err(self.reader.damaged(ObjectKind::Tree, oid, "it has a name twice"));
-        }
+        // Of two that mean the same name the plain one, which somebody put there, comes first.
+        level.sort_unstable_by(|a, b| (a.1.path.name(), a.0).cmp(&(b.1.path.name(), b.0)));
+        level.dedup_by(|second, first| {
+            let twice = first.1.path == second.1.path;
+            if twice {
+                tracing::warn!(path = %first.1.path, "is there under two names; the one that begins with % is left out");
+            }
+            twice
+        });
+        let level: Vec<Standing> = level.into_iter().map(|(_, standing)| standing).collect();
         self.open.push(level.into());
         Ok(())
     }

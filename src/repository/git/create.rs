@@ -12,6 +12,7 @@ use crate::repository::git::message;
 use crate::repository::git::name;
 use crate::repository::git::object::Commit;
 use crate::repository::git::oid::{Kind, Oid};
+use crate::repository::git::pack::UNFINISHED;
 use crate::repository::git::sink::Sink;
 use crate::repository::git::{Git, JUST_SEEN};
 use crate::repository::{Epoch, RepositoryError, Writer};
@@ -19,7 +20,16 @@ use crate::repository::{Epoch, RepositoryError, Writer};
 /// Losing this often in a row is more than bad luck.
 const ATTEMPTS: u32 = 8;
 
-pub(super) fn run(git: &Git, identity: &str) -> Result<(), RepositoryError> {
+/// What becomes of commits that others have made on the branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OthersData {
+    /// It may be the wrong branch.
+    Refused,
+    /// What is there is the first snapshot.
+    Kept,
+}
+
+pub(super) fn run(git: &Git, identity: &str, others: OthersData) -> Result<(), RepositoryError> {
     git.branch.create()?;
     let seen = git.seen(Duration::ZERO)?;
     let tip = match seen {
@@ -38,6 +48,9 @@ pub(super) fn run(git: &Git, identity: &str) -> Result<(), RepositoryError> {
                 expected: identity.to_owned(),
             }),
         };
+    }
+    if tip.is_some() && others == OthersData::Refused {
+        return Err(git.absent(super::missing(seen)));
     }
     let entries = match &tip {
         None => Vec::new(),
@@ -90,12 +103,13 @@ pub(super) fn commit(
 ) -> Result<Oid, RepositoryError> {
     let path = new_pack(git)?;
     let sink = Sink::create(&path, |_| false)?;
+    let tree = tree(&sink)?;
     let commit = Commit {
-        tree: tree(&sink)?,
+        tree,
         parents: parent.into_iter().collect(),
         author: git.author(host),
         seconds: git.clock.now().seconds,
-        message,
+        message: message::with_tree(&message, tree),
     };
     let text = commit.encode();
     let oid = sink.put_own(Kind::Commit, &text)?;
@@ -104,7 +118,7 @@ pub(super) fn commit(
     let _ = std::fs::remove_file(&path);
     git.note_seen(moved.is_ok().then_some(Seen::Tip(oid)));
     moved?;
-    git.history().note(oid, text);
+    git.history().note(vec![(oid, text)]);
     Ok(oid)
 }
 
@@ -113,5 +127,5 @@ pub(super) fn new_pack(git: &Git) -> Result<std::path::PathBuf, RepositoryError>
     git.make_cache();
     let workshop = git.branch.workshop()?;
     let random = random_hex(8).map_err(RepositoryError::local("name a file in", &workshop))?;
-    Ok(workshop.join(format!("tmp_volkeep_{random}.pack")))
+    Ok(workshop.join(format!("{UNFINISHED}{random}.pack")))
 }

@@ -1,18 +1,20 @@
 //! The commits of the branch that are known, from the newest back to the first, and what they say. Commits never
 //! change, so what was read once is kept; where a server is far away, in a file of the cache.
 
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes_text::BytesText;
+use crate::base::fs::temporary_beside;
 use crate::base::sealed;
-use crate::repository::git::branch::Branch;
+use crate::repository::git::branch::{Branch, Extent, Known};
 use crate::repository::git::message::{self, LeaseOf, Said};
 use crate::repository::git::object::Commit;
-use crate::repository::git::oid::Oid;
+use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::{Epoch, RepositoryError};
 use crate::snapshot::{SnapshotId, Summary};
 
@@ -55,7 +57,9 @@ impl History {
     pub fn open(file: Option<PathBuf>) -> Self {
         let kept = file.as_ref().and_then(|file| sealed::open::<Kept>(&fs::read(file).ok()?, FORMAT).ok());
         let commits = kept.map(|kept| kept.commits).unwrap_or_default().into_iter();
-        let commits = commits.filter_map(|(oid, text)| Some((oid.parse().ok()?, text.0))).collect();
+        // What a commit says is acted on, so it has to be that commit.
+        let commits = commits.filter_map(|(oid, text)| Some((oid.parse().ok()?, text.0)));
+        let commits = commits.filter(|(oid, text)| Oid::of(Kind::Commit, text) == *oid).collect();
         Self { commits, file }
     }
 
@@ -64,36 +68,79 @@ impl History {
         if let Some(link) = self.link(tip) {
             return Ok(link);
         }
-        let known = self.complete();
-        self.add(branch.commits(tip, &known, Some(1))?, None);
+        let commits = self.ask(branch, tip, Extent::Tip)?;
+        self.add(commits, None);
         self.link(tip).ok_or_else(|| missing(tip))
     }
 
-    /// From `tip` back to the first.
+    /// `tip` and all that leads to it, from new to old: each commit before those it was made on.
     pub fn chain(&mut self, branch: &dyn Branch, tip: Oid) -> Result<Vec<Link>, RepositoryError> {
         if let Some(chain) = self.walk(tip) {
             return Ok(chain);
         }
-        let known = self.complete();
-        self.add(branch.commits(tip, &known, None)?, Some(tip));
+        let commits = self.ask(branch, tip, Extent::All)?;
+        self.add(commits, Some(tip));
         self.walk(tip).ok_or_else(|| missing(tip))
+    }
+
+    fn ask(
+        &self,
+        branch: &dyn Branch,
+        tip: Oid,
+        extent: Extent,
+    ) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError> {
+        let complete = self.complete();
+        // A commit that is known alone does not tell what comes before it.
+        let whole: HashSet<Oid> =
+            complete.iter().flat_map(|oid| self.reach(*oid).unwrap_or_default()).collect();
+        let is_known = |oid: &Oid| whole.contains(oid);
+        let known = Known { complete: complete.into_iter().take(NAMED).collect(), is_known: &is_known };
+        branch.commits(tip, &known, extent)
     }
 
     /// `None`: not all of it is known.
     fn walk(&self, tip: Oid) -> Option<Vec<Link>> {
-        let mut chain = Vec::new();
-        let mut next = Some(tip);
-        while let Some(oid) = next {
+        // How many of the commits made on it are not in the chain yet.
+        let mut above: HashMap<Oid, usize> = HashMap::new();
+        let reached = self.reach(tip)?;
+        for oid in &reached {
+            for parent in self.link(*oid)?.commit.parents {
+                *above.entry(parent).or_default() += 1;
+            }
+        }
+        let mut ready = BinaryHeap::from([(i64::MAX, tip)]);
+        let mut chain = Vec::with_capacity(reached.len());
+        while let Some((_, oid)) = ready.pop() {
             let link = self.link(oid)?;
-            next = link.commit.parents.first().copied();
+            for parent in &link.commit.parents {
+                let left = above.get_mut(parent)?;
+                *left -= 1;
+                if *left == 0 {
+                    ready.push((self.link(*parent)?.commit.seconds, *parent));
+                }
+            }
             chain.push(link);
         }
         Some(chain)
     }
 
-    /// Just made by us.
-    pub fn note(&mut self, commit: Oid, text: Vec<u8>) {
-        self.add(vec![(commit, text)], Some(commit));
+    /// `tip` and everything before it, if all of it is known.
+    fn reach(&self, tip: Oid) -> Option<Vec<Oid>> {
+        let mut seen = HashSet::from([tip]);
+        let mut reached = Vec::new();
+        let mut open = vec![tip];
+        while let Some(oid) = open.pop() {
+            let commit = Commit::decode(self.commits.get(&oid)?)?;
+            open.extend(commit.parents.into_iter().filter(|parent| seen.insert(*parent)));
+            reached.push(oid);
+        }
+        Some(reached)
+    }
+
+    /// Just made by us; the last of them is the newest of the branch.
+    pub fn note(&mut self, commits: Vec<(Oid, Vec<u8>)>) {
+        let tip = commits.last().map(|(oid, _)| *oid);
+        self.add(commits, tip);
     }
 
     fn link(&self, oid: Oid) -> Option<Link> {
@@ -102,8 +149,8 @@ impl History {
         Some(Link { oid, commit, said })
     }
 
-    /// Commits that may be named to a server as known: a handful of the newest, by their own word, of which all that
-    /// comes before is known as well. Of others it would leave that out.
+    /// Commits of which all that comes before is known as well: a handful of the newest, by their own word. Of others a
+    /// server that is told of them would leave out what comes before.
     fn complete(&self) -> Vec<Oid> {
         let mut all: Vec<(i64, Oid)> = self
             .commits
@@ -111,32 +158,26 @@ impl History {
             .filter_map(|(oid, text)| Some((Commit::decode(text)?.seconds, *oid)))
             .collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
-        all.into_iter().map(|(_, oid)| oid).filter(|oid| self.walk(*oid).is_some()).take(NAMED).collect()
+        all.into_iter().map(|(_, oid)| oid).filter(|oid| self.reach(*oid).is_some()).take(NAMED).collect()
     }
 
     /// `tip`: what leads to it is kept, all else is of a history that was written anew.
     fn add(&mut self, commits: Vec<(Oid, Vec<u8>)>, tip: Option<Oid>) {
         self.commits.extend(commits);
         let Some(file) = &self.file else { return };
-        let mut kept = Vec::new();
-        let mut next = tip;
-        while let Some((oid, text)) = next.and_then(|oid| Some((oid, self.commits.get(&oid)?))) {
-            kept.push((oid.to_hex(), BytesText(text.clone())));
-            next = Commit::decode(text).and_then(|commit| commit.parents.first().copied());
-        }
-        if tip.is_none() {
-            kept.extend(self.commits.iter().map(|(oid, text)| (oid.to_hex(), BytesText(text.clone()))));
-        }
-        let written = sealed::seal(&Kept { commits: kept }, FORMAT)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| {
-                let part = file.with_extension("part");
-                fs::write(&part, bytes)
-                    .and_then(|()| fs::rename(&part, file))
-                    .map_err(|error| error.to_string())
-            });
+        let kept: Vec<Oid> = match tip.and_then(|tip| self.reach(tip)) {
+            Some(reached) => reached,
+            None => self.commits.keys().copied().collect(),
+        };
+        let text = |oid: &Oid| Some((oid.to_hex(), BytesText(self.commits.get(oid)?.clone())));
+        let kept = Kept { commits: kept.iter().filter_map(text).collect() };
+        let written = sealed::seal(&kept, FORMAT).map_err(io::Error::other).and_then(|bytes| {
+            // Another process may do the same.
+            let part = temporary_beside(file)?;
+            fs::write(&part, bytes).and_then(|()| fs::rename(&part, file))
+        });
         if let Err(error) = written {
-            tracing::debug!(error, path = %file.display(), "not cached");
+            tracing::debug!(%error, path = %file.display(), "not cached");
         }
     }
 }
@@ -157,27 +198,40 @@ pub fn snapshots(chain: &[Link]) -> Vec<(usize, SnapshotId)> {
 
 /// Who wrote last.
 pub fn holder(chain: &[Link]) -> Option<Holder> {
-    let mut plain = None;
-    for (at, link) in chain.iter().enumerate() {
-        let holder = match &link.said {
-            Said::Root => None,
-            Said::Plain => {
-                plain.get_or_insert((at, link.commit.author.clone()));
-                continue;
-            }
-            said => said.holder(),
-        };
-        return match (plain, holder) {
-            (None, holder) => holder,
-            // Whoever wrote after us cuts us off, with or without a lease.
-            (Some((_, host)), before) => Some(Holder {
-                epoch: before.map_or(0, |before| before.epoch) + 1,
-                volume_id: String::new(),
-                host,
-            }),
-        };
+    let tip = chain.first()?;
+    if tip.said != Said::Plain {
+        return tip.said.holder();
     }
-    plain.map(|(_, host)| Holder { epoch: 1, volume_id: String::new(), host })
+    // Whoever wrote after us cuts us off, with or without a lease.
+    let before = chain.iter().filter_map(|link| link.said.holder()).map(|holder| holder.epoch).max();
+    Some(Holder { epoch: before.unwrap_or(0) + 1, volume_id: String::new(), host: tip.commit.author.clone() })
+}
+
+/// How many steps lie between the first of the chain and a commit in it.
+pub fn steps(chain: &[Link], to: Oid) -> Option<u32> {
+    let links: HashMap<Oid, &Link> = chain.iter().map(|link| (link.oid, link)).collect();
+    let mut level: HashSet<Oid> = chain.first().map(|link| link.oid).into_iter().collect();
+    let mut seen = level.clone();
+    for steps in 0u32.. {
+        if level.contains(&to) {
+            return Some(steps);
+        }
+        let parents = level.iter().filter_map(|oid| links.get(oid)).flat_map(|link| &link.commit.parents);
+        level = parents.copied().filter(|parent| seen.insert(*parent)).collect();
+        if level.is_empty() {
+            break;
+        }
+    }
+    None
+}
+
+impl Holder {
+    pub fn describe(&self) -> String {
+        match self.volume_id.as_str() {
+            "" => format!("{}, by a commit without volkeep", self.host),
+            volume => format!("volume {volume} on {}", self.host),
+        }
+    }
 }
 
 impl Said {
@@ -219,7 +273,7 @@ impl Link {
                 summary: Some(summary.as_ref().clone()),
             }),
             Said::Plain => {
-                let summary = message::plain_summary(self.oid, &self.commit, None);
+                let summary = message::plain_summary(self.oid, &self.commit, 0, None);
                 Some(LeaseOf { commit: self.oid, id: summary.id, time: summary.time, summary: None })
             }
         }
@@ -229,7 +283,7 @@ impl Link {
     pub fn summary(&self, parent: Option<SnapshotId>) -> Option<Summary> {
         match &self.said {
             Said::Snapshot(summary) => Some(summary.as_ref().clone()),
-            Said::Plain => Some(message::plain_summary(self.oid, &self.commit, parent)),
+            Said::Plain => Some(message::plain_summary(self.oid, &self.commit, 0, parent)),
             Said::Root | Said::Lease { .. } => None,
         }
     }

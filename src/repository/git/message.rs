@@ -5,12 +5,11 @@ use crate::base::timestamp::Timestamp;
 use crate::repository::Epoch;
 use crate::repository::git::object::Commit;
 use crate::repository::git::oid::Oid;
-use crate::snapshot::{CopiedFrom, SnapshotId, Summary};
+use crate::snapshot::{SnapshotId, Summary};
 
 const PREFIX: &str = "Volkeep-";
-/// Stands in `copied_from` of a snapshot that somebody committed without volkeep: such a one has no lease to go by.
-pub const BY_HAND: &str = "by hand";
-
+/// Of the year 9999, which is the last that is written with four digits.
+const LAST_SECOND: i64 = 253_402_300_799;
 /// What a commit is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -50,14 +49,21 @@ pub fn identity(commit: &Commit) -> Option<&str> {
     field(&commit.message, "Identity")
 }
 
+/// What says of a commit that somebody has changed since is not believed: its data is not what volkeep committed.
 pub fn said(commit: &Commit) -> Said {
     let message = &commit.message;
+    if field(message, "Tree").and_then(|tree| tree.parse().ok()) != Some(commit.tree) {
+        return Said::Plain;
+    }
     if let Some(epoch) = number(message, "Lease") {
-        let of = field(message, "Commit").and_then(|oid| oid.parse().ok()).and_then(|commit| {
-            let id = SnapshotId(field(message, "Snapshot")?.to_owned());
-            let time = field(message, "Time").and_then(Timestamp::parse_rfc3339)?;
-            Some(Box::new(LeaseOf { commit, summary: summary(message), id, time }))
-        });
+        let of = match field(message, "Snapshot") {
+            None => None,
+            Some(_) => match lease_of(message) {
+                Some(of) => Some(Box::new(of)),
+                // There is data, and it would be fatal to say that there is none.
+                None => return Said::Plain,
+            },
+        };
         let text = |name| field(message, name).unwrap_or_default().to_owned();
         return Said::Lease { epoch, writer: text("Writer"), host: text("Host"), of };
     }
@@ -70,28 +76,40 @@ pub fn said(commit: &Commit) -> Said {
     }
 }
 
+fn lease_of(message: &str) -> Option<LeaseOf> {
+    Some(LeaseOf {
+        commit: field(message, "Commit")?.parse().ok()?,
+        summary: summary(message),
+        id: SnapshotId(field(message, "Snapshot")?.to_owned()),
+        time: field(message, "Time").and_then(Timestamp::parse_rfc3339)?,
+    })
+}
+
 /// The name of a commit that was made without volkeep.
 pub fn plain_id(oid: Oid, commit: &Commit) -> SnapshotId {
     // Kept when history is rewritten.
     if let Some(id) = field(&commit.message, "Name") {
         return SnapshotId(id.to_owned());
     }
-    let time = Timestamp::new(commit.seconds, 0).to_compact();
-    SnapshotId(format!("{time}-{}", oid.to_hex().get(..16).unwrap_or_default()))
+    SnapshotId(format!("{}-{}", plain_time(commit).to_compact(), oid.to_hex().get(..16).unwrap_or_default()))
 }
 
-/// Of a commit that was made without volkeep; what has to be counted is zero.
-pub fn plain_summary(oid: Oid, commit: &Commit, parent: Option<SnapshotId>) -> Summary {
-    let id = plain_id(oid, commit);
+/// As far as it can be written.
+fn plain_time(commit: &Commit) -> Timestamp {
+    Timestamp::new(commit.seconds.clamp(0, LAST_SECOND), 0)
+}
+
+/// Of a commit that was made without volkeep; what has to be counted is zero. `epoch` is that of whoever wrote last.
+pub fn plain_summary(oid: Oid, commit: &Commit, epoch: Epoch, parent: Option<SnapshotId>) -> Summary {
     Summary {
-        time: Timestamp::new(commit.seconds, 0),
+        id: plain_id(oid, commit),
+        time: plain_time(commit),
         volume_id: String::new(),
-        epoch: 0,
+        epoch,
         identity: identity(commit).unwrap_or_default().to_owned(),
         host: commit.author.clone(),
         parent,
-        copied_from: Some(CopiedFrom { repository: BY_HAND.to_owned(), snapshot: id.clone() }),
-        id,
+        copied_from: None,
         entries: 0,
         files: 0,
         bytes: 0,
@@ -131,6 +149,11 @@ fn summary(message: &str) -> Option<Summary> {
             .collect(),
         problem_count: count("Problems").unwrap_or(0),
     })
+}
+
+/// The message with the name of the tree that it speaks of.
+pub fn with_tree(message: &str, tree: Oid) -> String {
+    format!("{message}{}", lines(&[("Tree", tree.to_hex())]))
 }
 
 pub fn for_root(identity: &str) -> String {
@@ -224,6 +247,7 @@ mod tests {
 
     fn commit(message: String) -> Commit {
         let tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
+        let message = with_tree(&message, tree);
         Commit { tree, parents: Vec::new(), author: "A <a@b>".into(), seconds: 5, message }
     }
 
@@ -274,13 +298,34 @@ mod tests {
 
     #[test]
     fn a_plain_commit_keeps_its_name_when_it_is_written_anew() {
-        let plain = commit("Mend a word\n".into());
+        let plain = Commit { message: "Mend a word\n".into(), ..commit(String::new()) };
         let id = plain_id(Oid([7; 20]), &plain);
         assert_eq!(id.0, "19700101T000005.000Z-0707070707070707");
-        let anew = commit(named(&plain, &id));
+        let anew = Commit { message: named(&plain, &id), ..plain.clone() };
         assert_eq!(plain_id(Oid([8; 20]), &anew), id);
         assert_eq!(said(&anew), Said::Plain);
         assert_eq!(named(&anew, &id), anew.message);
+    }
+
+    #[test]
+    fn a_commit_with_another_tree_is_a_plain_one() {
+        let amended = Commit { tree: Oid([3; 20]), ..commit(for_snapshot(&example())) };
+        assert_eq!(said(&amended), Said::Plain);
+        // Nor is a lease believed that names a snapshot nobody can read.
+        let (id, commit_of) = (example().id, Oid([7; 20]));
+        let of = LeaseOf { commit: commit_of, summary: None, id, time: example().time };
+        let message =
+            for_lease(1, "wiki", "w", "x", Some(&of)).replace("Volkeep-Time: 1970", "Volkeep-Time: +19700");
+        assert_eq!(said(&commit(message)), Said::Plain);
+    }
+
+    #[test]
+    fn times_of_any_commit_can_be_read_back() {
+        for seconds in [-5, 0, i64::MAX] {
+            let summary = plain_summary(Oid([7; 20]), &Commit { seconds, ..commit(String::new()) }, 1, None);
+            assert_eq!(Timestamp::parse_rfc3339(&summary.time.to_rfc3339()), Some(summary.time));
+            assert_eq!(summary.id.time(), Some(summary.time));
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod sink;
 pub mod wire;
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -129,8 +130,9 @@ impl Git {
     }
 
     fn make_cache(&self) {
-        // Where nothing can be kept, everything is asked again.
-        if let Err(error) = std::fs::create_dir_all(&self.cache) {
+        // Where nothing can be kept, everything is asked again. What commits say is in it, which is nobody else's.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.cache);
+        if let Err(error) = made {
             tracing::debug!(%error, path = %self.cache.display(), "no cache");
         }
     }
@@ -181,11 +183,10 @@ impl Git {
             return Ok(match newest.summary {
                 Some(summary) => Located { wanted, summary, whole: true },
                 None => {
-                    let mut summary = message::plain_summary(tip.oid, &tip.commit, None);
-                    (summary.id, summary.time) = (newest.id.clone(), newest.time);
-                    if let Some(from) = &mut summary.copied_from {
-                        from.snapshot = newest.id;
-                    }
+                    // Whether it is news to a volume is told by the epoch, whatever the clock of whoever made it.
+                    let epoch = self.holder_at(&tip)?.map_or(0, |holder| holder.epoch);
+                    let mut summary = message::plain_summary(tip.oid, &tip.commit, epoch, None);
+                    (summary.id, summary.time) = (newest.id, newest.time);
                     Located { wanted, summary, whole: false }
                 }
             });
@@ -194,7 +195,7 @@ impl Git {
         let found = chain.iter().enumerate().find(|(_, link)| link.snapshot_id().as_ref() == Some(id));
         let none = || RepositoryError::NoSnapshot { location: self.location(), id: id.clone() };
         let (at, link) = found.ok_or_else(none)?;
-        let behind = u32::try_from(at).unwrap_or(u32::MAX);
+        let behind = history::steps(&chain, link.oid).unwrap_or(u32::MAX);
         let parent = chain.iter().skip(at + 1).find_map(Link::snapshot_id);
         Ok(Located {
             wanted: Wanted { commit: link.oid, tip: tip.oid, behind },
@@ -226,25 +227,23 @@ impl Git {
         match work(&objects) {
             Err(error) if error.is_damage() && self.branch.is_remote() => {
                 tracing::warn!(%error, "fetching it again");
-                self.branch.forget_fetched();
+                objects.spoil();
+                drop(objects);
                 work(&self.objects(wanted, Part::Whole, progress, cancel)?)
             }
             other => other,
         }
     }
 
-    /// A commit with this tree on top of another, without any data of its own.
+    /// As whom is committed on `host`.
     fn author(&self, host: &str) -> String {
         let host = object::plain_name(host);
         format!("volkeep <volkeep@{}>", host.replace(char::is_whitespace, "-"))
     }
 
     fn fenced(&self, holder: &Holder) -> RepositoryError {
-        let by = match holder.volume_id.as_str() {
-            "" => format!("{}, by a commit without volkeep", holder.host),
-            volume => format!("volume {volume} on {}", holder.host),
-        };
-        RepositoryError::Fenced { location: self.location(), by, epoch: holder.epoch }
+        let location = self.location();
+        RepositoryError::Fenced { location, by: holder.describe(), epoch: holder.epoch }
     }
 }
 
@@ -274,7 +273,11 @@ impl Repository for Git {
     }
 
     fn create(&self, identity: &str) -> Result<(), RepositoryError> {
-        create::run(self, identity)
+        create::run(self, identity, create::OthersData::Refused)
+    }
+
+    fn take_in(&self, identity: &str) -> Result<(), RepositoryError> {
+        create::run(self, identity, create::OthersData::Kept)
     }
 
     fn identity(&self) -> Result<String, RepositoryError> {

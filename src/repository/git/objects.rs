@@ -2,10 +2,12 @@
 //! name.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use git2::{ErrorClass, ErrorCode, ObjectType};
 
 use crate::repository::RepositoryError;
+use crate::repository::git::branch::Held;
 use crate::repository::git::layout;
 use crate::repository::git::object::{Commit, TreeEntry, decode_tree};
 use crate::repository::git::oid::{Kind, Oid};
@@ -14,6 +16,8 @@ use crate::repository::git::oid::{Kind, Oid};
 #[derive(Clone, Debug)]
 pub struct Objects {
     directory: PathBuf,
+    /// Of the cache: keeps others from removing it.
+    held: Option<Arc<Held>>,
     /// Of the repository they belong to, for messages.
     location: String,
 }
@@ -31,7 +35,19 @@ impl std::fmt::Debug for Reader {
 
 impl Objects {
     pub fn new(directory: PathBuf, location: String) -> Self {
-        Self { directory, location }
+        Self { directory, location, held: None }
+    }
+
+    /// Of the cache.
+    pub fn fetched(held: Held, location: String) -> Self {
+        Self { directory: held.path.clone(), location, held: Some(Arc::new(held)) }
+    }
+
+    /// What is fetched is not to be used again.
+    pub fn spoil(&self) {
+        if let Some(held) = &self.held {
+            held.spoil();
+        }
     }
 
     pub fn reader(&self) -> Result<Reader, RepositoryError> {
@@ -43,10 +59,20 @@ impl Objects {
 
 impl Reader {
     pub fn read(&self, kind: Kind, oid: Oid) -> Result<Vec<u8>, RepositoryError> {
+        self.with(kind, oid, |bytes| Ok(bytes.to_vec()))
+    }
+
+    /// Without a copy: for what may be large.
+    pub fn with<T>(
+        &self,
+        kind: Kind,
+        oid: Oid,
+        work: impl FnOnce(&[u8]) -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
         let odb = self.odb()?;
         let object = odb.read(name(oid)).map_err(|error| self.sort(kind, oid, &error))?;
         match object.kind() == type_of(kind) {
-            true => Ok(object.data().to_vec()),
+            true => work(object.data()),
             false => Err(self.damaged(kind, oid, "it is of another kind")),
         }
     }

@@ -1,6 +1,7 @@
 //! Writes a pack and its index, object by object, into files of this machine. Objects are whole, never deltas: a git
 //! server finds those when it tidies up. Knows nothing of what the objects are.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use rustix::fs::{FlockOperation, flock};
 use sha1::{Digest, Sha1};
 
 use crate::repository::git::oid::{Kind, Oid};
@@ -16,6 +18,9 @@ use crate::repository::git::oid::{Kind, Oid};
 const LEVEL: u32 = 1;
 const HEADER: u64 = 12;
 const SIGNATURE: &[u8; 4] = b"PACK";
+
+/// How packs are named that are being written, which git takes for left over as well.
+pub const UNFINISHED: &str = "tmp_volkeep_";
 
 /// An object, compressed and ready to be appended.
 #[derive(Debug)]
@@ -47,6 +52,22 @@ pub struct Pack {
     pub name: Oid,
     pub length: u64,
     objects: Vec<Place>,
+    /// Keeps it from being taken for left over.
+    _held: Option<File>,
+}
+
+/// Removes what was left in `directory` by processes that are dead.
+pub fn remove_abandoned(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            continue;
+        }
+        let dead = File::open(entry.path())
+            .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if dead {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 pub fn compress(kind: Kind, content: &[u8]) -> io::Result<Packed> {
@@ -78,6 +99,8 @@ fn header(kind: Kind, size: u64, bytes: &mut Vec<u8>) {
 impl PackWriter {
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        // As long as this process lives: so others know a pack that nobody will finish.
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut file = BufWriter::with_capacity(256 << 10, file);
         // The number of objects is put in at the end.
         file.write_all(&[0; HEADER as usize])?;
@@ -126,25 +149,26 @@ impl PackWriter {
         }
     }
 
-    /// Objects that another pack holds already compressed are taken over as they are.
-    pub fn append_raw(&mut self, from: &Pack, wanted: impl Fn(&Oid) -> bool) -> io::Result<()> {
+    /// Objects that another pack holds already compressed are taken over as they are. An error if one is missing or
+    /// damaged.
+    pub fn append_raw(&mut self, from: &Pack, mut wanted: HashSet<Oid>) -> io::Result<()> {
         let source = File::open(&from.path)?;
         for (object, length) in from.spans() {
-            if !wanted(&object.oid) {
+            if !wanted.remove(&object.oid) {
                 continue;
             }
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
             source.read_exact_at(&mut bytes, object.offset)?;
             if crc32fast::hash(&bytes) != object.crc {
-                return Err(io::Error::other(format!(
-                    "the object {} in {} is damaged",
-                    object.oid,
-                    from.path.display()
-                )));
+                let place = from.path.display();
+                return Err(io::Error::other(format!("the object {} in {place} is damaged", object.oid)));
             }
             self.append(object.oid, &Packed { bytes, crc: object.crc })?;
         }
-        Ok(())
+        match wanted.iter().next() {
+            None => Ok(()),
+            Some(oid) => Err(io::Error::other(format!("{} has no object {oid}", from.path.display()))),
+        }
     }
 
     /// Puts in what is known only now, and the checksum of all.
@@ -172,7 +196,7 @@ impl PackWriter {
         file.seek(SeekFrom::End(0))?;
         file.write_all(&name.0)?;
         objects.sort_unstable();
-        Ok(Pack { path, name, length: length + 20, objects })
+        Ok(Pack { path, name, length: length + 20, objects, _held: Some(file) })
     }
 }
 
@@ -206,6 +230,7 @@ impl Pack {
             name: Oid::from_bytes(name).unwrap_or_default(),
             length,
             objects,
+            _held: None,
         })
     }
 
@@ -326,7 +351,9 @@ mod tests {
         assert_eq!((again.name, again.length, &again.objects), (pack.name, pack.length, &pack.objects));
         assert!(Pack::reopen(&pack.path, &pack.index()[1..]).is_none());
         let mut second = PackWriter::create(&dir.path().join("b.pack")).unwrap();
-        second.append_raw(&pack, |oid| *oid == streamed).unwrap();
+        assert!(second.append_raw(&pack, HashSet::from([streamed, Oid([7; 20])])).is_err());
+        let mut second = PackWriter::create(&dir.path().join("c.pack")).unwrap();
+        second.append_raw(&pack, HashSet::from([streamed])).unwrap();
         assert_eq!(
             verify(&install(&second.finish().unwrap())).lines().filter(|line| line.contains("blob")).count(),
             1

@@ -50,11 +50,8 @@ pub(super) fn run(git: &Git, request: &PruneRequest<'_>) -> Result<PruneReport, 
 fn may_prune(git: &Git, request: &PruneRequest<'_>, chain: &[Link]) -> Result<Epoch, RepositoryError> {
     match history::holder(chain) {
         Some(holder) if holder.volume_id != request.writer.volume_id && !request.dry_run => {
-            let by = match holder.volume_id.as_str() {
-                "" => holder.host,
-                volume => format!("volume {volume} on {}", holder.host),
-            };
-            Err(RepositoryError::LeaseElsewhere { location: git.options.location(), by, epoch: holder.epoch })
+            let location = git.options.location();
+            Err(RepositoryError::LeaseElsewhere { location, by: holder.describe(), epoch: holder.epoch })
         }
         holder => Ok(holder.map_or(0, |holder| holder.epoch)),
     }
@@ -106,8 +103,6 @@ fn rewrite(git: &Git, tip: Oid, chain: &[Link], forgotten: &[SnapshotId]) -> Res
     let _ = std::fs::remove_file(&path);
     git.note_seen(moved.is_ok().then_some(Seen::Tip(new)));
     moved?;
-    for (oid, text) in texts {
-        git.history().note(oid, text);
-    }
+    git.history().note(texts);
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Entries and contents of a snapshot in walk order, and the totals of a commit that nobody counted.
 
-use std::io::{self, Read};
 use std::ops::ControlFlow;
 
 use crate::base::cancel::Cancel;
@@ -38,7 +37,10 @@ pub(super) fn entries(
     visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), RepositoryError> {
     each(git, id, &mut |reader, item| {
-        Ok(visit(if item.uncounted { content(reader, &item)?.0 } else { item.entry }))
+        Ok(visit(match item.uncounted {
+            true => with_content(reader, item, |entry, _| Ok(entry))?,
+            false => item.entry,
+        }))
     })
 }
 
@@ -51,28 +53,36 @@ pub(super) fn contents(
     each(git, id, &mut |reader, item| {
         let on_the_way = item.entry.is_directory() && selector.leads(&item.entry.path);
         if on_the_way || selector.takes(&item.entry.path) {
-            let (entry, bytes) = content(reader, &item)?;
-            let mut whole = Whole { rest: &bytes };
-            sink(&entry, &mut whole)?;
+            with_content(reader, item, |entry, bytes| sink(&entry, &mut { bytes }))?;
         }
         Ok(ControlFlow::Continue(()))
     })
 }
 
-/// The entry with its size and hash, and the content that has them.
-pub(super) fn content(reader: &Reader, item: &Item) -> Result<(Entry, Vec<u8>), RepositoryError> {
-    let mut entry = item.entry.clone();
-    let Some(oid) = item.content else { return Ok((entry, Vec::new())) };
-    let bytes = reader.read(ObjectKind::Blob, oid)?;
-    if let Kind::File { size, hash, .. } = &mut entry.kind {
-        let found = Hash::of(&bytes);
-        if item.uncounted {
-            (*size, *hash) = (bytes.len() as u64, found);
-        } else if *size != bytes.len() as u64 || *hash != found {
-            return Err(RepositoryError::Content { path: entry.path.to_string() });
-        }
+/// Hands over the entry with its size and hash, and the content that has them.
+pub(super) fn with_content<T>(
+    reader: &Reader,
+    item: Item,
+    work: impl FnOnce(Entry, &[u8]) -> Result<T, RepositoryError>,
+) -> Result<T, RepositoryError> {
+    let Item { mut entry, content, uncounted, .. } = item;
+    let Some(oid) = content else { return work(entry, &[]) };
+    // What unpacks to something else than it should may unpack to anything.
+    let wrong = |entry: &Entry| RepositoryError::Content { path: entry.path.to_string() };
+    if reader.size(oid)? != entry.size() {
+        return Err(wrong(&entry));
     }
-    Ok((entry, bytes))
+    reader.with(ObjectKind::Blob, oid, |bytes| {
+        if let Kind::File { hash, .. } = &mut entry.kind {
+            let found = Hash::of(bytes);
+            if uncounted {
+                *hash = found;
+            } else if *hash != found {
+                return Err(wrong(&entry));
+            }
+        }
+        work(entry, bytes)
+    })
 }
 
 type Visit<'v> = dyn FnMut(&Reader, Item) -> Result<ControlFlow<()>, RepositoryError> + 'v;
@@ -98,14 +108,4 @@ fn each(git: &Git, id: &SnapshotId, visit: &mut Visit<'_>) -> Result<(), Reposit
         }
         Ok(())
     })
-}
-
-struct Whole<'b> {
-    rest: &'b [u8],
-}
-
-impl Read for Whole<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.rest.read(buffer)
-    }
 }

@@ -12,11 +12,11 @@ use crate::base::threads;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
 use crate::repository::git::oid::Oid;
-use crate::repository::git::read::content;
+use crate::repository::git::read::with_content;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
-use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
+use crate::snapshot::{Entry, Hole, Kind, RelativePath, SnapshotId};
 use crate::tree::holes::data_between;
 use crate::tree::{Cursor, TreeWriter};
 
@@ -181,7 +181,7 @@ fn work(shared: &Shared<'_>, jobs: &Receiver<Vec<Item>>) {
                 shared.fail(RepositoryError::Cancelled);
                 break;
             }
-            if let Err(error) = one(shared, &mut cursor, &mut reader, &item) {
+            if let Err(error) = one(shared, &mut cursor, &mut reader, item) {
                 shared.fail(error);
             }
         }
@@ -192,9 +192,8 @@ fn one(
     shared: &Shared<'_>,
     cursor: &mut Cursor,
     reader: &mut Option<Reader>,
-    item: &Item,
+    item: Item,
 ) -> Result<(), RepositoryError> {
-    let path = &item.entry.path;
     if shared.resuming && !item.uncounted && is_whole(shared.writer, cursor, &item.entry) {
         shared.request.progress.add(1, item.entry.size());
         shared.report.lock().unwrap_or_else(PoisonError::into_inner).reused_files += 1;
@@ -204,28 +203,49 @@ fn one(
         Some(reader) => reader,
         None => reader.insert(shared.objects.reader()?),
     };
-    let Some(_room) = shared.budget.take(item.entry.size()) else { return Err(RepositoryError::Cancelled) };
-    let (entry, bytes) = content(reader, item)?;
+    // As it is packed and as it is unpacked.
+    let room = shared.budget.take(item.entry.size().saturating_mul(2));
+    let Some(_room) = room else { return Err(RepositoryError::Cancelled) };
+    with_content(reader, item, |entry, bytes| write(shared, cursor, &entry, bytes))
+}
+
+fn write(
+    shared: &Shared<'_>,
+    cursor: &mut Cursor,
+    entry: &Entry,
+    bytes: &[u8],
+) -> Result<(), RepositoryError> {
+    let path = &entry.path;
     // In the root, and where an interrupted run left a directory, others may look.
     let private = !shared.resuming && path.parent_bytes().is_some_and(|parent| !parent.is_empty());
     let sink = if private {
-        cursor.file_in_private(&entry)?
+        cursor.file_in_private(entry)?
     } else {
         if shared.resuming {
             cursor.remove(path)?;
         }
         cursor.file(path)?
     };
+    let part = |(offset, length): (u64, u64)| {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        bytes
+            .get(from..from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)))
+            .unwrap_or_default()
+    };
     let holes = match &entry.kind {
         Kind::File { holes, .. } => holes.as_slice(),
         _ => &[],
     };
-    for (offset, length) in data_between(holes, bytes.len() as u64) {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
-        sink.write_at(offset, bytes.get(from..to).unwrap_or_default())?;
+    // The content is what counts: a hole is left only where it has nothing but zeros.
+    let true_holes: Vec<Hole> = holes
+        .iter()
+        .filter(|hole| part((hole.offset, hole.length)).iter().all(|byte| *byte == 0))
+        .copied()
+        .collect();
+    for run in data_between(&true_holes, bytes.len() as u64) {
+        sink.write_at(run.0, part(run))?;
     }
-    sink.finish(&entry)?;
+    sink.finish(entry)?;
     shared.request.progress.add(1, entry.size());
     shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += bytes.len() as u64;
     Ok(())

@@ -97,15 +97,17 @@ impl<'a> Sink<'a> {
         }
     }
 
-    pub fn finish(self, left_over: Option<&Pack>) -> Result<Pack, RepositoryError> {
+    /// `LeftOver` is the only error that is not final: once more without it will do.
+    pub fn finish(self, left_over: Option<&Pack>) -> Result<Pack, FinishError> {
         let path = self.path;
         let failed = || RepositoryError::local("write", path.clone());
         let Inner { mut writer, here, left_over: wanted, .. } =
             self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(pack) = left_over {
-            writer.append_raw(pack, |oid| wanted.contains(oid) && !here.contains(oid)).map_err(failed())?;
+            let wanted = wanted.difference(&here).copied().collect();
+            writer.append_raw(pack, wanted).map_err(FinishError::LeftOver)?;
         }
-        writer.finish().map_err(failed())
+        writer.finish().map_err(|error| FinishError::Other(failed()(error)))
     }
 
     /// Content, and bytes in the pack, so far.
@@ -125,6 +127,22 @@ impl<'a> Sink<'a> {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+pub enum FinishError {
+    /// The left-over pack is not what it should be.
+    LeftOver(io::Error),
+    Other(RepositoryError),
+}
+
+impl From<FinishError> for RepositoryError {
+    fn from(error: FinishError) -> Self {
+        match error {
+            FinishError::LeftOver(source) => RepositoryError::local("use", "a left-over pack")(source),
+            FinishError::Other(error) => error,
+        }
     }
 }
 

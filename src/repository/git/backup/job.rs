@@ -97,7 +97,7 @@ fn read(
         };
         rustix::fs::seek(&open, rustix::fs::SeekFrom::Start(0)).map_err(|error| failed(&error))?;
         let content = match before.size <= SMALL {
-            true => small(shared, &mut open, before.size, buffer),
+            true => small(shared, &mut open, before.size, buffer, last),
             false => large(shared, &mut open, &before, last),
         }?;
         let after = Stat::of(&open).map_err(|error| failed(&error))?;
@@ -127,12 +127,21 @@ fn read(
 
 type Content = Option<(Oid, Hash)>;
 
-/// `None`: it has not the size it had.
-fn small(shared: &Shared<'_>, file: &mut File, size: u64, buffer: &mut Vec<u8>) -> Result<Content, Outcome> {
+/// `None`: it has not the size it had. In the `last` try one that grew is cut where it ended.
+fn small(
+    shared: &Shared<'_>,
+    file: &mut File,
+    size: u64,
+    buffer: &mut Vec<u8>,
+    last: bool,
+) -> Result<Content, Outcome> {
     buffer.clear();
     let read = file.take(size + 1).read_to_end(buffer).map_err(|error| Outcome::Failed(error.to_string()))?;
     shared.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
-    Ok((read as u64 == size).then(|| (Oid::of(ObjectKind::Blob, buffer), Hash::of(buffer))))
+    if last {
+        buffer.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+    }
+    Ok((buffer.len() as u64 == size).then(|| (Oid::of(ObjectKind::Blob, buffer), Hash::of(buffer))))
 }
 
 /// Into the pack as it is read. Unless this is the `last` try, a file that changed meanwhile is taken out again.

@@ -38,6 +38,7 @@ impl LeftOver {
         let target = path(git, PACK);
         let failed = || RepositoryError::local("keep", target.clone());
         Self::forget(git);
+        pack.sync().map_err(failed())?;
         fs::rename(&pack.path, &target).map_err(failed())?;
         pack.path.clone_from(&target);
         let rows = (git.cache.join(NEXT_ROWS), path(git, ROWS_OF_IT));

@@ -11,10 +11,9 @@ pub(super) use job::row_of;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::base::cancel::Cancel;
 use crate::base::id::random_hex;
-use crate::base::progress::Progress;
 use crate::base::timestamp::Timestamp;
 use crate::repository::git::backup::gather::{Gathered, Sources, gather, totals_if_unchanged};
 use crate::repository::git::backup::left_over::LeftOver;
@@ -28,7 +27,7 @@ use crate::repository::git::object::{Commit, Mode};
 use crate::repository::git::objects::Reader;
 use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::git::pack::Pack;
-use crate::repository::git::sink::Sink;
+use crate::repository::git::sink::{FinishError, Sink};
 use crate::repository::git::{Git, JUST_SEEN, SEEN_BEFORE_BACKUP};
 use crate::repository::{BackupReport, BackupRequest, Epoch, RepositoryError, Totals};
 use crate::snapshot::{SnapshotId, Summary};
@@ -55,10 +54,32 @@ pub(super) fn run(git: &Git, request: &BackupRequest<'_>) -> Result<BackupReport
         return Ok(unchanged(request, &before, Gathered { totals, ..Gathered::default() }));
     }
     let pack = new_pack(git)?;
-    let stored = store(git, request, &root, &before, rows.as_ref(), left_over.as_ref(), &pack);
+    let mut stored = store(git, request, &root, &before, rows.as_ref(), left_over.as_ref(), &pack);
+    if left_over.is_some()
+        && let Err(Trouble::LeftOver(error)) = &stored
+    {
+        tracing::warn!(%error, "what an interrupted push left behind is of no use; reading everything that is new");
+        LeftOver::forget(git);
+        stored = store(git, request, &root, &before, rows.as_ref(), None, &pack);
+    }
     let _ = fs::remove_file(&pack);
     let _ = fs::remove_file(git.cache.join(NEXT_ROWS).with_extension("part"));
-    stored
+    stored.map_err(|trouble| match trouble {
+        Trouble::LeftOver(error) | Trouble::Final(error) => error,
+    })
+}
+
+/// What can end a backup.
+enum Trouble {
+    /// Once more without what an interrupted push left behind may do.
+    LeftOver(RepositoryError),
+    Final(RepositoryError),
+}
+
+impl From<RepositoryError> for Trouble {
+    fn from(error: RepositoryError) -> Self {
+        Self::Final(error)
+    }
 }
 
 /// What a backup starts from.
@@ -82,19 +103,18 @@ fn check_identity(git: &Git, request: &BackupRequest<'_>, tip: &Link) -> Result<
     }
 }
 
-/// The epoch of the new snapshot. Another volume is succeeded only by whoever never wrote here, or is told to.
+/// The epoch of the new snapshot. Another volume is succeeded only by whoever never wrote here, or is told to: numbers
+/// alone do not tell, since history may have been set back by hand.
 fn may_write(
     git: &Git,
     request: &BackupRequest<'_>,
     holder: Option<&Holder>,
 ) -> Result<Epoch, RepositoryError> {
     match holder {
-        None => Ok(1),
+        None => Ok(request.epoch.unwrap_or(0).max(1)),
         Some(holder) if holder.volume_id == request.writer.volume_id => Ok(holder.epoch),
-        Some(holder) if request.epoch.is_some_and(|known| known < holder.epoch) && !request.take_over => {
-            Err(git.fenced(holder))
-        }
-        Some(holder) => Ok(holder.epoch + 1),
+        Some(holder) if request.epoch.is_some() && !request.take_over => Err(git.fenced(holder)),
+        Some(holder) => Ok(holder.epoch.max(request.epoch.unwrap_or(0)) + 1),
     }
 }
 
@@ -117,14 +137,12 @@ fn store(
     rows: Option<&Rows>,
     left_over: Option<&LeftOver>,
     pack_path: &Path,
-) -> Result<BackupReport, RepositoryError> {
+) -> Result<BackupReport, Trouble> {
     let there = match rows {
         Some(_) => HashSet::new(),
-        None => objects_at(git, &before.tip)?,
+        None => objects_at(git, request, &before.tip)?,
     };
-    let has = |oid: &Oid| {
-        rows.is_some_and(|rows| rows.objects.contains(oid)) || there.contains(oid) || git.branch.has(oid)
-    };
+    let has = |oid: &Oid| rows.is_some_and(|rows| rows.objects.contains(oid)) || there.contains(oid);
     let sink = Sink::create(pack_path, has)?;
     let next_rows = git.cache.join(NEXT_ROWS);
     let mut writer = RowWriter::create(&next_rows).map_err(RepositoryError::local("create", &next_rows))?;
@@ -136,12 +154,12 @@ fn store(
     let mut layout = Layout::new(&sink);
     let gathered = gather(request, root, &sources, &sink, &mut layout, &mut writer)?;
     if gathered.too_large_count > 0 {
-        return Err(RepositoryError::TooLarge {
+        return Err(Trouble::Final(RepositoryError::TooLarge {
             location: git.options.location(),
             limit: git.options.largest_file,
             files: gathered.too_large,
             count: gathered.too_large_count,
-        });
+        }));
     }
     let (tree, others) = layout.finish(&request.writer.identity)?;
     writer.finish(tree, &others).map_err(RepositoryError::local("write", &next_rows))?;
@@ -161,7 +179,7 @@ fn store(
     }
     // Told to stop when everything was read: what was read last may be of a time when the app was held no longer.
     if request.cancel.is_cancelled() {
-        return Err(RepositoryError::Cancelled);
+        return Err(RepositoryError::Cancelled.into());
     }
     let summary = summary_of(request, before, &report)?;
     let commit = Commit {
@@ -169,15 +187,22 @@ fn store(
         parents: vec![before.tip.oid],
         author: git.author(&request.writer.host),
         seconds: summary.time.seconds,
-        message: message::for_snapshot(&summary),
+        message: message::with_tree(&message::for_snapshot(&summary), tree),
     };
     let text = commit.encode();
     let oid = sink.put_own(Kind::Commit, &text)?;
-    let mut pack = sink.finish(left_over.map(|left| &left.pack))?;
+    let mut pack = sink.finish(left_over.map(|left| &left.pack)).map_err(|error| match error {
+        FinishError::LeftOver(_) => Trouble::LeftOver(error.into()),
+        FinishError::Other(error) => Trouble::Final(error),
+    })?;
     report.stored_bytes = pack.length;
-    push(git, request, before, oid, &mut pack, tree)?;
+    push(git, request, before, oid, &mut pack, tree).map_err(|error| match error {
+        // Where nobody else moved the branch, the server may miss what the left-over pack was said to have.
+        RepositoryError::Rejected { .. } if left_over.is_some() => Trouble::LeftOver(error),
+        error => Trouble::Final(error),
+    })?;
     keep_rows(git);
-    git.history().note(oid, text);
+    git.history().note(vec![(oid, text)]);
     git.note_seen(Some(Seen::Tip(oid)));
     git.branch.forget_fetched();
     fit::warn(&git.options.location(), &report);
@@ -241,18 +266,18 @@ fn keep_rows(git: &Git) {
 }
 
 /// The names of everything in the newest commit: without them all of it would be sent again.
-fn objects_at(git: &Git, tip: &Link) -> Result<HashSet<Oid>, RepositoryError> {
+fn objects_at(git: &Git, request: &BackupRequest<'_>, tip: &Link) -> Result<HashSet<Oid>, RepositoryError> {
     let mut found = HashSet::new();
-    if !git.branch.is_remote() || tip.newest().is_none() {
+    if tip.newest().is_none() {
         return Ok(found);
     }
     let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
-    let objects = git.objects(wanted, Part::Trees, &Progress::default(), &Cancel::new())?;
+    let objects = git.objects(wanted, Part::Trees, request.progress, request.cancel)?;
     match collect(&objects.reader()?, tip.commit.tree, &mut found) {
         Ok(()) => Ok(found),
         Err(error) if error.is_damage() => {
-            tracing::warn!(%error, "everything is sent again");
-            git.branch.forget_fetched();
+            tracing::warn!(%error, "everything is stored again");
+            objects.spoil();
             Ok(HashSet::new())
         }
         Err(error) => Err(error),
@@ -318,12 +343,16 @@ fn summary_of(
     })
 }
 
-/// A clock that was set back must not make the new snapshot look older than the newest one.
+/// A clock that was set back must not make the new snapshot look older than the newest one. One that was far ahead when
+/// that one was made must not lead all others: the order of commits is that of the branch, whatever their times.
 fn later_than(parent: Option<&Summary>, now: Timestamp) -> Timestamp {
+    const CLOCKS_DIFFER: Duration = Duration::from_secs(86_400);
     // Names hold whole milliseconds.
     let now = Timestamp::new(now.seconds, now.nanoseconds / 1_000_000 * 1_000_000);
     match parent {
-        Some(parent) => now.max(parent.time.plus(std::time::Duration::from_millis(1))),
-        None => now,
+        Some(parent) if parent.time <= now.plus(CLOCKS_DIFFER) => {
+            now.max(parent.time.plus(Duration::from_millis(1)))
+        }
+        _ => now,
     }
 }

@@ -1,43 +1,35 @@
 //! A branch of a bare repository in a directory of this machine: read and written in place, without any server and
 //! without copies. What others do to the repository meanwhile (pushes, a `git gc`) is done safely beside this.
 
-use std::collections::HashSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
 
 use git2::{ErrorCode, RepositoryInitOptions};
 
 use crate::base::cancel::Cancel;
-use crate::base::fs::{metadata_if_present, sync_dir, sync_parent, write_atomic};
+use crate::base::fs::{
+    metadata_if_present, sync_dir, sync_file_system, sync_parent, temporary_beside, write_atomic,
+};
 use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
 use crate::repository::git::branch::reference::{self, NotMoved};
-use crate::repository::git::branch::{Branch, Part, Seen, Wanted};
-use crate::repository::git::object::Commit;
-use crate::repository::git::objects::{Objects, Reader, oid};
-use crate::repository::git::oid::{Kind, Oid};
-use crate::repository::git::pack::Pack;
+use crate::repository::git::branch::{Branch, Extent, Known, Part, Seen, Wanted, commits_of};
+use crate::repository::git::objects::{Objects, oid};
+use crate::repository::git::oid::Oid;
+use crate::repository::git::pack::{Pack, remove_abandoned};
 use crate::store::StoreError;
 
+#[derive(Debug)]
 pub struct DirectoryBranch {
     path: PathBuf,
     location: String,
     /// The full name.
     reference: String,
-    /// Kept open for many small questions.
-    reader: Mutex<Option<Reader>>,
-}
-
-impl std::fmt::Debug for DirectoryBranch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DirectoryBranch").field("path", &self.path).finish_non_exhaustive()
-    }
 }
 
 impl DirectoryBranch {
     pub fn new(path: PathBuf, location: String, reference: String) -> Self {
-        Self { path, location, reference, reader: Mutex::default() }
+        Self { path, location, reference }
     }
 
     fn local(&self) -> Objects {
@@ -125,33 +117,24 @@ impl Branch for DirectoryBranch {
         let branch = self.reference.strip_prefix("refs/heads/").unwrap_or(&self.reference);
         let mut options = RepositoryInitOptions::new();
         options.bare(true).mkpath(true).external_template(false).initial_head(branch);
-        git2::Repository::init_opts(&self.path, &options).map_err(|error| self.failed(error.message()))?;
-        sync_parent(&self.path)
-            .and_then(|()| sync_dir(&self.path))
-            .map_err(RepositoryError::local("sync", &self.path))
+        let failed = || RepositoryError::local("make", &self.path);
+        if let Some(above) = self.path.parent() {
+            fs::create_dir_all(above).map_err(failed())?;
+        }
+        // Killed in between, half a repository would be in the way of the next attempt.
+        let beside = temporary_beside(&self.path).map_err(failed())?;
+        git2::Repository::init_opts(&beside, &options).map_err(|error| self.failed(error.message()))?;
+        sync_file_system(&beside).and_then(|()| fs::rename(&beside, &self.path)).map_err(failed())?;
+        sync_parent(&self.path).map_err(failed())
     }
 
     fn commits(
         &self,
         tip: Oid,
-        known: &[Oid],
-        most: Option<u32>,
+        known: &Known<'_>,
+        extent: Extent,
     ) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError> {
-        let known: HashSet<&Oid> = known.iter().collect();
-        let reader = self.local().reader()?;
-        let mut commits = Vec::new();
-        let mut next = Some(tip);
-        while let Some(oid) = next.filter(|oid| !known.contains(oid)) {
-            if most.is_some_and(|most| commits.len() >= most as usize) {
-                break;
-            }
-            let bytes = reader.read(Kind::Commit, oid)?;
-            let commit = Commit::decode(&bytes)
-                .ok_or_else(|| reader.damaged(Kind::Commit, oid, "it is not the text of one"))?;
-            next = commit.parents.first().copied();
-            commits.push((oid, bytes));
-        }
-        Ok(commits)
+        commits_of(&self.local().reader()?, tip, known, extent)
     }
 
     fn objects(&self, _: Wanted, _: Part, _: &Progress, _: &Cancel) -> Result<Objects, RepositoryError> {
@@ -162,17 +145,9 @@ impl Branch for DirectoryBranch {
         Ok(self.local())
     }
 
-    fn has(&self, oid: &Oid) -> bool {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if reader.is_none() {
-            *reader = self.local().reader().ok();
-        }
-        reader.as_ref().is_some_and(|reader| reader.has(*oid))
-    }
-
     /// In the repository, so that nothing has to be copied. Git takes files whose names begin so for left over.
     fn workshop(&self) -> Result<PathBuf, RepositoryError> {
-        sweep(&self.packs());
+        remove_abandoned(&self.packs());
         Ok(self.packs())
     }
 
@@ -207,25 +182,5 @@ impl Branch for DirectoryBranch {
         false
     }
 
-    fn forget_fetched(&self) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// What backups that were killed left behind, if it is old enough to be nobody's.
-fn sweep(packs: &Path) {
-    const OLD: std::time::Duration = std::time::Duration::from_secs(86_400);
-    let Ok(names) = fs::read_dir(packs) else { return };
-    for entry in
-        names.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"tmp_volkeep"))
-    {
-        let age = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|time| time.elapsed().ok());
-        if age.is_some_and(|age| age > OLD) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    fn forget_fetched(&self) {}
 }

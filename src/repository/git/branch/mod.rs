@@ -2,20 +2,24 @@
 //! is moved on. Must not know what commits mean.
 
 mod directory;
+mod fetched;
 mod reference;
 mod remote;
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
-use crate::repository::git::objects::Objects;
-use crate::repository::git::oid::Oid;
+use crate::repository::git::object::Commit;
+use crate::repository::git::objects::{Objects, Reader};
+use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::git::pack::Pack;
 
 pub use directory::DirectoryBranch;
+pub use fetched::Held;
 pub use remote::RemoteBranch;
 
 /// What is there.
@@ -46,19 +50,57 @@ pub struct Wanted {
     pub behind: u32,
 }
 
+/// Commits that need not be told again.
+pub struct Known<'a> {
+    /// Some of those of which everything before them is known as well, for a server to go by.
+    pub complete: Vec<Oid>,
+    pub is_known: &'a dyn Fn(&Oid) -> bool,
+}
+
+/// How many commits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Tip,
+    All,
+}
+
+/// All that leads to `tip`, by whatever parent, up to what is known.
+fn commits_of(
+    reader: &Reader,
+    tip: Oid,
+    known: &Known<'_>,
+    extent: Extent,
+) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError> {
+    let mut commits = Vec::new();
+    let mut seen = HashSet::new();
+    let mut open = vec![tip];
+    while let Some(oid) = open.pop() {
+        if (known.is_known)(&oid) || !seen.insert(oid) {
+            continue;
+        }
+        let bytes = reader.read(Kind::Commit, oid)?;
+        let commit = Commit::decode(&bytes)
+            .ok_or_else(|| reader.damaged(Kind::Commit, oid, "it is not the text of one"))?;
+        commits.push((oid, bytes));
+        if extent == Extent::All {
+            open.extend(commit.parents);
+        }
+    }
+    Ok(commits)
+}
+
 pub trait Branch: Send + Sync + Debug {
     fn look(&self) -> Result<Seen, RepositoryError>;
 
     /// Makes an empty repository, if that is possible at all and there is none.
     fn create(&self) -> Result<(), RepositoryError>;
 
-    /// The texts of the commits from `tip` back to the first one, or to one of `known`, which is not among them; or of
-    /// no more than `most` commits.
+    /// The texts of `tip` and of all that comes before it, as far as it is not `known`; or of the tip alone.
     fn commits(
         &self,
         tip: Oid,
-        known: &[Oid],
-        most: Option<u32>,
+        known: &Known<'_>,
+        extent: Extent,
     ) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError>;
 
     /// A repository on this machine that has this part of the commit.
@@ -72,9 +114,6 @@ pub trait Branch: Send + Sync + Debug {
 
     /// Every commit of the branch, whole: for checks.
     fn everything(&self, tip: Oid, progress: &Progress, cancel: &Cancel) -> Result<Objects, RepositoryError>;
-
-    /// Whether the repository surely has an object: asked where that costs nothing, "no" elsewhere.
-    fn has(&self, oid: &Oid) -> bool;
 
     /// Where a pack for `advance` is best written.
     fn workshop(&self) -> Result<PathBuf, RepositoryError>;

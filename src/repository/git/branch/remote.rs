@@ -1,29 +1,24 @@
-//! A branch behind a git server. What is fetched goes to bare repositories in the cache, one for each commit that was
-//! asked for; nothing rests on them, and all but a few go.
+//! A branch behind a git server. What is fetched goes to bare repositories in the cache; nothing rests on them, and all
+//! but a few go.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use git2::{Indexer, RepositoryInitOptions};
+use git2::{ErrorClass, Indexer, RepositoryInitOptions};
 
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
-use crate::repository::git::branch::{Branch, Part, Seen, Wanted};
-use crate::repository::git::object::Commit;
+use crate::repository::git::branch::fetched::{self, Held};
+use crate::repository::git::branch::{Branch, Extent, Known, Part, Seen, Wanted, commits_of};
 use crate::repository::git::objects::Objects;
-use crate::repository::git::oid::{Kind, Oid};
-use crate::repository::git::pack::Pack;
+use crate::repository::git::oid::Oid;
+use crate::repository::git::pack::{Pack, remove_abandoned};
 use crate::repository::git::wire::{
-    self, Advertisement, Conversation, Fetch, Filter, Service, Transport, Update,
+    self, Advertisement, Connected, Conversation, Fetch, Filter, Service, Transport, Update,
 };
-
-/// Kept in the cache: a comparison needs two.
-const KEPT: usize = 2;
-/// Says that everything that was asked for is there.
-const DONE: &str = "done";
 
 #[derive(Debug)]
 pub struct RemoteBranch {
@@ -33,49 +28,46 @@ pub struct RemoteBranch {
     cache: PathBuf,
 }
 
-type Connected = (Advertisement, Box<dyn Conversation>);
-
 impl RemoteBranch {
     pub fn new(transport: Arc<dyn Transport>, reference: String, cache: PathBuf) -> Self {
         Self { transport, reference, cache }
     }
 
-    fn connect(&self, service: Service) -> Result<Connected, RepositoryError> {
-        self.transport.connect(service)?.ok_or_else(|| self.gone("the repository is gone"))
-    }
-
-    fn gone(&self, reason: &str) -> RepositoryError {
-        RepositoryError::Rejected { location: self.transport.location(), reason: reason.to_owned() }
+    fn connect(&self, service: Service) -> Result<(Advertisement, Box<dyn Conversation>), RepositoryError> {
+        self.transport.connect(service)?.ok_or_else(|| RepositoryError::Rejected {
+            location: self.transport.location(),
+            reason: "the repository is gone".to_owned(),
+        })
     }
 
     fn fetched(&self) -> PathBuf {
         self.cache.join("fetched")
     }
 
-    /// Runs `ask` unless an earlier run has done so, and keeps what comes below `name`.
+    /// What `ask` asks for, from an earlier run or from the server.
     fn kept(
         &self,
         name: &str,
-        connected: Option<Connected>,
+        connected: Connected,
         progress: &Progress,
         cancel: &Cancel,
         ask: impl FnOnce(&Advertisement) -> Fetch,
     ) -> Result<Objects, RepositoryError> {
-        let directory = self.fetched().join(name);
-        let objects = Objects::new(directory.clone(), self.transport.location());
-        if directory.join(DONE).exists() {
-            return Ok(objects);
+        let fetched = self.fetched();
+        fetched::make_room(&fetched);
+        let failed = || RepositoryError::local("keep what is fetched in", &fetched);
+        let (held, is_filled) = Held::open(&fetched, name).map_err(failed())?;
+        if !is_filled {
+            held.clear().map_err(failed())?;
+            let (advertisement, conversation) = match connected {
+                Some(connected) => connected,
+                None => self.connect(Service::Fetch)?,
+            };
+            let request = ask(&advertisement);
+            self.fetch(&advertisement, conversation, &request, &held.path, progress, cancel)?;
+            held.done().map_err(failed())?;
         }
-        make_room(&self.fetched(), &directory);
-        let (advertisement, conversation) = match connected {
-            Some(connected) => connected,
-            None => self.connect(Service::Fetch)?,
-        };
-        let request = ask(&advertisement);
-        self.fetch(&advertisement, conversation, &request, &directory, progress, cancel)?;
-        let done = directory.join(DONE);
-        fs::write(&done, b"").map_err(RepositoryError::local("write", &done))?;
-        Ok(objects)
+        Ok(Objects::fetched(held, self.transport.location()))
     }
 
     fn fetch(
@@ -87,25 +79,65 @@ impl RemoteBranch {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<(), RepositoryError> {
-        let unusable = |error: git2::Error| RepositoryError::Local {
-            operation: "keep what was fetched in",
-            path: directory.to_owned(),
-            source: io::Error::other(error.message().to_owned()),
-        };
-        let _ = fs::remove_dir_all(directory);
+        let location = self.transport.location();
         let mut options = RepositoryInitOptions::new();
         options.bare(true).mkpath(true).external_template(false);
-        git2::Repository::init_opts(directory, &options).map_err(unusable)?;
+        git2::Repository::init_opts(directory, &options)
+            .map_err(|error| sort(&error, &location, directory))?;
         let packs = directory.join("objects/pack");
-        let indexer = Indexer::new(None, &packs, 0o600, false).map_err(unusable)?;
-        let mut arriving = Arriving { indexer, progress, cancel, location: self.transport.location() };
+        let indexer =
+            Indexer::new(None, &packs, 0o600, false).map_err(|error| sort(&error, &location, directory))?;
+        let mut arriving = Arriving { indexer, progress, cancel, location: &location, directory };
         wire::fetch(conversation, advertisement, request, &mut arriving)?;
-        arriving.indexer.commit().map_err(|error| RepositoryError::Damaged {
-            location: self.transport.location(),
+        arriving.indexer.commit().map_err(|error| sort(&error, &location, directory))?;
+        Ok(())
+    }
+
+    fn ask_for_commits(
+        &self,
+        tip: Oid,
+        known: &Known<'_>,
+        extent: Extent,
+    ) -> Result<(Objects, bool), RepositoryError> {
+        let (progress, cancel) = (Progress::default(), Cancel::new());
+        let whole = tip.to_hex();
+        let alone = known.complete.is_empty() && extent == Extent::Tip;
+        if alone && fetched::is_filled(&self.fetched(), &whole) {
+            let objects = self.kept(&whole, None, &progress, &cancel, |_| whole_commit(tip))?;
+            return Ok((objects, true));
+        }
+        let connected = self.connect(Service::Fetch)?;
+        // Where a server sends nothing but whole commits, those after a known one are little, and a single one is what
+        // a restore will ask for next.
+        let keep = alone && !wire::supports_filter(&connected.0);
+        let name = if keep { whole } else { format!("commits-{whole}") };
+        let objects = self.kept(&name, Some(connected), &progress, &cancel, |_| Fetch {
+            haves: known.complete.clone(),
+            depth: alone.then_some(1),
+            filter: Some(Filter::NoTrees),
+            ..whole_commit(tip)
+        })?;
+        Ok((objects, keep))
+    }
+}
+
+fn whole_commit(commit: Oid) -> Fetch {
+    Fetch { wants: vec![commit], depth: Some(1), ..Fetch::default() }
+}
+
+/// A full disk is nobody's damage.
+fn sort(error: &git2::Error, location: &str, directory: &Path) -> RepositoryError {
+    match error.class() {
+        ErrorClass::Os | ErrorClass::Filesystem | ErrorClass::NoMemory => RepositoryError::Local {
+            operation: "keep what is fetched in",
+            path: directory.to_owned(),
+            source: io::Error::other(error.message().to_owned()),
+        },
+        _ => RepositoryError::Damaged {
+            location: location.to_owned(),
             object: "the pack that was sent".to_owned(),
             reason: error.message().to_owned(),
-        })?;
-        Ok(())
+        },
     }
 }
 
@@ -114,7 +146,8 @@ struct Arriving<'a> {
     indexer: Indexer<'static>,
     progress: &'a Progress,
     cancel: &'a Cancel,
-    location: String,
+    location: &'a str,
+    directory: &'a Path,
 }
 
 impl Write for Arriving<'_> {
@@ -124,14 +157,11 @@ impl Write for Arriving<'_> {
         }
         self.progress.add(0, 0);
         self.indexer.write(bytes).map_err(|error| {
-            if error.kind() == io::ErrorKind::StorageFull {
-                return error;
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<git2::Error>());
+            match inner {
+                Some(inner) => io::Error::other(sort(inner, self.location, self.directory)),
+                None => error,
             }
-            io::Error::other(RepositoryError::Damaged {
-                location: self.location.clone(),
-                object: "the pack that is sent".to_owned(),
-                reason: error.to_string(),
-            })
         })
     }
 
@@ -159,47 +189,27 @@ impl Branch for RemoteBranch {
     fn commits(
         &self,
         tip: Oid,
-        known: &[Oid],
-        most: Option<u32>,
+        known: &Known<'_>,
+        extent: Extent,
     ) -> Result<Vec<(Oid, Vec<u8>)>, RepositoryError> {
-        let (progress, cancel) = (Progress::default(), Cancel::new());
-        let whole = tip.to_hex();
-        let (objects, name) =
-            if known.is_empty() && self.fetched().join(&whole).join(DONE).exists() && most == Some(1) {
-                (Objects::new(self.fetched().join(&whole), self.transport.location()), None)
-            } else {
-                let connected = self.connect(Service::Fetch)?;
-                // Where a server sends nothing but whole commits, those after a known one are little, and a single one is
-                // what a restore will ask for next.
-                let keep = known.is_empty() && most == Some(1) && !wire::supports_filter(&connected.0);
-                let name = if keep { whole } else { format!("commits-{whole}") };
-                let objects = self.kept(&name, Some(connected), &progress, &cancel, |_| Fetch {
-                    wants: vec![tip],
-                    haves: known.to_vec(),
-                    depth: most.filter(|_| known.is_empty()),
-                    filter: Some(Filter::NoTrees),
-                    ..Fetch::default()
-                })?;
-                (objects, (!keep).then_some(name))
-            };
-        let reader = objects.reader()?;
-        let mut commits = Vec::new();
-        let mut next = Some(tip);
-        while let Some(oid) = next.filter(|oid| !known.contains(oid)) {
-            if known.is_empty() && most.is_some_and(|most| commits.len() >= most as usize) {
-                break;
+        // What came for the sake of one commit is told as well.
+        let wanted = if known.complete.is_empty() { extent } else { Extent::All };
+        let (objects, keep) = self.ask_for_commits(tip, known, extent)?;
+        let commits = commits_of(&objects.reader()?, tip, known, wanted);
+        let commits = match commits {
+            // Where it is kept it may have been damaged since.
+            Err(error) if error.is_damage() => {
+                objects.spoil();
+                drop(objects);
+                let nothing = Known { complete: Vec::new(), is_known: known.is_known };
+                let (objects, _) = self.ask_for_commits(tip, &nothing, extent)?;
+                tracing::debug!(%error, "asked again");
+                return commits_of(&objects.reader()?, tip, &nothing, extent);
             }
-            let bytes = reader.read(Kind::Commit, oid)?;
-            next = Commit::decode(&bytes)
-                .ok_or_else(|| reader.damaged(Kind::Commit, oid, "it is not the text of one"))?
-                .parents
-                .first()
-                .copied();
-            commits.push((oid, bytes));
-        }
-        drop(reader);
-        if let Some(name) = name {
-            let _ = fs::remove_dir_all(self.fetched().join(name));
+            other => other?,
+        };
+        if !keep {
+            objects.spoil();
         }
         Ok(commits)
     }
@@ -214,7 +224,7 @@ impl Branch for RemoteBranch {
         let Wanted { commit, tip, behind } = wanted;
         let whole = commit.to_hex();
         let name = match part {
-            Part::Trees if !self.fetched().join(&whole).join(DONE).exists() => format!("trees-{whole}"),
+            Part::Trees if !fetched::is_filled(&self.fetched(), &whole) => format!("trees-{whole}"),
             _ => whole,
         };
         self.kept(&name, None, progress, cancel, |advertisement| {
@@ -230,15 +240,13 @@ impl Branch for RemoteBranch {
 
     fn everything(&self, tip: Oid, progress: &Progress, cancel: &Cancel) -> Result<Objects, RepositoryError> {
         let name = format!("all-{tip}");
-        self.kept(&name, None, progress, cancel, |_| Fetch { wants: vec![tip], ..Fetch::default() })
-    }
-
-    fn has(&self, _: &Oid) -> bool {
-        false
+        let everything = Fetch { wants: vec![tip], ..Fetch::default() };
+        self.kept(&name, None, progress, cancel, |_| everything)
     }
 
     fn workshop(&self) -> Result<PathBuf, RepositoryError> {
         fs::create_dir_all(&self.cache).map_err(RepositoryError::local("make", &self.cache))?;
+        remove_abandoned(&self.cache);
         Ok(self.cache.clone())
     }
 
@@ -254,20 +262,6 @@ impl Branch for RemoteBranch {
     }
 
     fn forget_fetched(&self) {
-        let _ = fs::remove_dir_all(self.fetched());
-    }
-}
-
-/// The oldest go, and whatever stands in the way.
-fn make_room(fetched: &Path, wanted: &Path) {
-    let Ok(names) = fs::read_dir(fetched) else { return };
-    let mut old: Vec<_> = names
-        .flatten()
-        .filter(|entry| entry.path() != wanted)
-        .map(|entry| (entry.metadata().and_then(|metadata| metadata.modified()).ok(), entry.path()))
-        .collect();
-    old.sort();
-    for (_, path) in old.iter().take(old.len().saturating_sub(KEPT - 1)) {
-        let _ = fs::remove_dir_all(path);
+        fetched::forget(&self.fetched());
     }
 }
