@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::repository::git::Git;
-use crate::repository::git::branch::{Part, Wanted};
+use crate::repository::git::branch::Part;
 use crate::repository::git::contents::Contents;
 use crate::repository::git::history::Link;
 use crate::repository::git::objects::Reader;
@@ -26,12 +26,10 @@ pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, Repo
         }
     };
     let remote = git.branch.is_remote();
-    let objects = match remote && request.verify_percent == 0 {
-        true => {
-            let wanted = Wanted { commit: tip, tip, behind: 0 };
-            git.objects(wanted, Part::Whole, &request.progress, &request.cancel)
-        }
-        false => git.branch.everything(tip, &request.progress, &request.cancel),
+    let newest = chain.first().filter(|_| remote && request.verify_percent == 0);
+    let objects = match newest {
+        Some(newest) => git.objects(newest.wanted(), Part::Whole, &request.progress, &request.cancel),
+        None => git.branch.everything(tip, &request.progress, &request.cancel),
     };
     let objects = match objects {
         Ok(objects) => objects,
@@ -82,7 +80,7 @@ impl Blobs {
         id: &SnapshotId,
         report: &mut CheckReport,
     ) -> Result<(), RepositoryError> {
-        let mut contents = Contents::open(reader, link.oid)?;
+        let mut contents = Contents::open(reader, link.commit.tree, link.commit.seconds)?;
         report.segments += 1;
         while let Some(item) = contents.next()? {
             let Some(oid) = item.content else { continue };

@@ -55,9 +55,9 @@ struct Standing {
 }
 
 impl<'r> Contents<'r> {
-    pub fn open(reader: &'r Reader, commit: Oid) -> Result<Self, RepositoryError> {
-        let commit = reader.commit(commit)?;
-        let mut top = reader.tree(commit.tree)?;
+    /// The tree of a commit, which was made at that time.
+    pub fn open(reader: &'r Reader, tree: Oid, seconds: i64) -> Result<Self, RepositoryError> {
+        let mut top = reader.tree(tree)?;
         let own = top.iter().position(|entry| entry.name == name::OWN).map(|at| top.remove(at));
         let manifest = Manifest::open(reader, own.as_ref())?;
         let mut contents = Self {
@@ -66,9 +66,9 @@ impl<'r> Contents<'r> {
             manifest,
             next_tree: None,
             next_entry: None,
-            time: Timestamp::new(commit.seconds, 0),
+            time: Timestamp::new(seconds, 0),
             owners: Vec::new(),
-            top: commit.tree,
+            top: tree,
             skipped: HashSet::new(),
             left_out: Vec::new(),
         };

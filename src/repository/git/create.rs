@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::cancel::Cancel;
 use crate::base::id::random_hex;
 use crate::base::progress::Progress;
-use crate::repository::git::branch::{Part, Seen, Wanted};
+use crate::repository::git::branch::{Part, Seen};
 use crate::repository::git::history::Link;
 use crate::repository::git::layout::adopted;
 use crate::repository::git::message;
@@ -55,8 +55,7 @@ pub(super) fn run(git: &Git, identity: &str, others: OthersData) -> Result<(), R
     let entries = match &tip {
         None => Vec::new(),
         Some(tip) => {
-            let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
-            let objects = git.objects(wanted, Part::Trees, &Progress::default(), &Cancel::new())?;
+            let objects = git.objects(tip.wanted(), Part::Trees, &Progress::default(), &Cancel::new())?;
             objects.reader()?.tree(tip.commit.tree)?
         }
     };
@@ -74,7 +73,6 @@ pub(super) fn run(git: &Git, identity: &str, others: OthersData) -> Result<(), R
 pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryError> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        git.note_seen(None);
         let tip = git.tip_link(JUST_SEEN)?;
         let epoch = git.holder_at(&tip)?.map_or(0, |holder| holder.epoch) + 1;
         match lease(git, &tip, writer, epoch) {

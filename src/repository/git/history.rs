@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::bytes_text::BytesText;
 use crate::base::fs::temporary_beside;
 use crate::base::sealed;
-use crate::repository::git::branch::{Branch, Extent, Known};
+use crate::repository::git::branch::{Branch, Extent, Known, Wanted};
 use crate::repository::git::message::{self, LeaseOf, Said};
 use crate::repository::git::object::Commit;
 use crate::repository::git::oid::{Kind, Oid};
@@ -252,6 +252,12 @@ impl Said {
 }
 
 impl Link {
+    /// All of this commit, which is the newest.
+    pub fn wanted(&self) -> Wanted {
+        let Commit { tree, seconds, .. } = self.commit;
+        Wanted { commit: self.oid, tree, seconds, tip: self.oid, behind: 0 }
+    }
+
     /// Of a commit that is a snapshot itself.
     pub fn snapshot_id(&self) -> Option<SnapshotId> {
         match &self.said {

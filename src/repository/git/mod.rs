@@ -53,10 +53,9 @@ use oid::Oid;
 
 pub use options::{GitOptions, HttpsOptions, Place, SshOptions};
 
-/// Questions that follow each other closely are answered by one look.
-const JUST_SEEN: Duration = Duration::from_secs(1);
-/// A backup begins with what the questions before it found. If that is not so any more its push is refused.
-const SEEN_BEFORE_BACKUP: Duration = Duration::from_secs(10);
+/// Questions that follow each other closely are answered by one look: each costs a login. Whoever pushes is refused if
+/// the branch has moved since.
+const JUST_SEEN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Git {
@@ -179,7 +178,7 @@ impl Git {
     fn locate(&self, id: &SnapshotId) -> Result<Located, RepositoryError> {
         let tip = self.tip_link(JUST_SEEN)?;
         if let Some(newest) = tip.newest().filter(|newest| newest.id == *id) {
-            let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
+            let wanted = Wanted { seconds: newest.time.seconds, ..tip.wanted() };
             return Ok(match newest.summary {
                 Some(summary) => Located { wanted, summary, whole: true },
                 None => {
@@ -198,7 +197,7 @@ impl Git {
         let behind = history::steps(&chain, link.oid).unwrap_or(u32::MAX);
         let parent = chain.iter().skip(at + 1).find_map(Link::snapshot_id);
         Ok(Located {
-            wanted: Wanted { commit: link.oid, tip: tip.oid, behind },
+            wanted: Wanted { tip: tip.oid, behind, ..link.wanted() },
             summary: link.summary(parent).ok_or_else(none)?,
             whole: matches!(link.said, Said::Snapshot(_)),
         })

@@ -17,7 +17,7 @@ use crate::snapshot::{Entry, Kind, SnapshotId, Summary};
 pub(super) fn count(git: &Git, wanted: Wanted, summary: Summary) -> Result<Summary, RepositoryError> {
     git.with_objects(wanted, &Progress::default(), &Cancel::new(), |objects| {
         let reader = objects.reader()?;
-        let mut contents = Contents::open(&reader, wanted.commit)?;
+        let mut contents = Contents::open(&reader, wanted.tree, wanted.seconds)?;
         let mut counted = summary.clone();
         while let Some(item) = contents.next()? {
             counted.entries += 1;
@@ -99,7 +99,7 @@ fn each(git: &Git, id: &SnapshotId, visit: &mut Visit<'_>) -> Result<(), Reposit
             return Err(RepositoryError::Damaged { location, object, reason });
         }
         let reader = objects.reader()?;
-        let mut contents = Contents::open(&reader, wanted.commit)?;
+        let mut contents = Contents::open(&reader, wanted.tree, wanted.seconds)?;
         while let Some(item) = contents.next()? {
             begun = true;
             if visit(&reader, item)?.is_break() {

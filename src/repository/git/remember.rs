@@ -5,6 +5,7 @@ use std::fs;
 use crate::base::cancel::Cancel;
 use crate::base::progress::Progress;
 use crate::repository::git::backup::{ROWS, collect, row_of};
+use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::Contents;
 use crate::repository::git::known::RowWriter;
 use crate::repository::git::objects::Objects;
@@ -18,7 +19,7 @@ use crate::tree::{FileKind, Found, Root, Walk};
 pub(super) fn run(git: &Git, id: &SnapshotId, request: &BackupRequest<'_>) -> Result<(), RepositoryError> {
     let Located { wanted, .. } = git.locate(id)?;
     let noted = git.with_objects(wanted, &Progress::default(), &Cancel::new(), |objects| {
-        note(git, objects, wanted.commit, request)
+        note(git, objects, wanted, request)
     });
     // Of the copy of all that was fetched nothing is needed any more.
     git.branch.forget_fetched();
@@ -28,14 +29,14 @@ pub(super) fn run(git: &Git, id: &SnapshotId, request: &BackupRequest<'_>) -> Re
 fn note(
     git: &Git,
     objects: &Objects,
-    commit: Oid,
+    wanted: Wanted,
     request: &BackupRequest<'_>,
 ) -> Result<(), RepositoryError> {
     let path = git.cache.join(ROWS);
     let failed = || RepositoryError::local("write", path.clone());
     let reader = objects.reader()?;
-    let tree = reader.commit(commit)?.tree;
-    let mut contents = Contents::open(&reader, commit)?;
+    let Wanted { tree, seconds, .. } = wanted;
+    let mut contents = Contents::open(&reader, tree, seconds)?;
     let mut rows = RowWriter::create(&path).map_err(failed())?;
     let root = Root::open(request.root)?;
     let mut walk = Walk::new(&root, request.walk.clone()).filter_map(Result::ok).peekable();

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::budget::Budget;
 use crate::base::threads;
+use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
-use crate::repository::git::oid::Oid;
 use crate::repository::git::read::with_content;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
@@ -30,9 +30,7 @@ pub(super) fn run(
 ) -> Result<RestoreReport, RepositoryError> {
     let Located { wanted, summary, .. } = git.locate(id)?;
     request.progress.expect(summary.entries, summary.bytes);
-    git.with_objects(wanted, request.progress, request.cancel, |objects| {
-        fill(objects, wanted.commit, request)
-    })
+    git.with_objects(wanted, request.progress, request.cancel, |objects| fill(objects, wanted, request))
 }
 
 struct Shared<'a> {
@@ -61,7 +59,7 @@ impl Shared<'_> {
 
 fn fill(
     objects: &Objects,
-    commit: Oid,
+    wanted: Wanted,
     request: &RestoreRequest<'_>,
 ) -> Result<RestoreReport, RepositoryError> {
     let writer = TreeWriter::open(request.target)?;
@@ -80,7 +78,7 @@ fn fill(
         let shared = &shared;
         threads::start(scope, threads, move || work(shared, &queue))
             .map_err(|error| RepositoryError::Worker(format!("starting a thread: {error}")))?;
-        plan(shared, commit, jobs)
+        plan(shared, wanted, jobs)
     });
     if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(error);
@@ -114,10 +112,10 @@ struct Planned {
     report: RestoreReport,
 }
 
-fn plan(shared: &Shared<'_>, commit: Oid, jobs: Sender<Vec<Item>>) -> Result<Planned, RepositoryError> {
+fn plan(shared: &Shared<'_>, wanted: Wanted, jobs: Sender<Vec<Item>>) -> Result<Planned, RepositoryError> {
     let selector = shared.request.selector;
     let reader = shared.objects.reader()?;
-    let mut contents = Contents::open(&reader, commit)?;
+    let mut contents = Contents::open(&reader, wanted.tree, wanted.seconds)?;
     let mut cursor = shared.writer.cursor();
     let mut targets = LinkTargets::default();
     let mut not_made: HashSet<RelativePath> = HashSet::new();

@@ -17,7 +17,7 @@ use crate::base::id::random_hex;
 use crate::base::timestamp::Timestamp;
 use crate::repository::git::backup::gather::{Gathered, Sources, gather, totals_if_unchanged};
 use crate::repository::git::backup::left_over::LeftOver;
-use crate::repository::git::branch::{Part, Seen, Wanted};
+use crate::repository::git::branch::{Part, Seen};
 use crate::repository::git::create::new_pack;
 use crate::repository::git::history::{Holder, Link};
 use crate::repository::git::known::{RowWriter, Rows};
@@ -28,7 +28,7 @@ use crate::repository::git::objects::Reader;
 use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::git::pack::Pack;
 use crate::repository::git::sink::{FinishError, Sink};
-use crate::repository::git::{Git, JUST_SEEN, SEEN_BEFORE_BACKUP};
+use crate::repository::git::{Git, JUST_SEEN};
 use crate::repository::{BackupReport, BackupRequest, Epoch, RepositoryError, Totals};
 use crate::snapshot::{SnapshotId, Summary};
 use crate::tree::Root;
@@ -39,7 +39,7 @@ pub(super) const ROWS: &str = "rows";
 const NEXT_ROWS: &str = "next-rows";
 
 pub(super) fn run(git: &Git, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
-    let tip = git.tip_link(SEEN_BEFORE_BACKUP)?;
+    let tip = git.tip_link(JUST_SEEN)?;
     check_identity(git, request, &tip)?;
     let holder = git.holder_at(&tip)?;
     let epoch = may_write(git, request, holder.as_ref())?;
@@ -271,8 +271,7 @@ fn objects_at(git: &Git, request: &BackupRequest<'_>, tip: &Link) -> Result<Hash
     if tip.newest().is_none() {
         return Ok(found);
     }
-    let wanted = Wanted { commit: tip.oid, tip: tip.oid, behind: 0 };
-    let objects = git.objects(wanted, Part::Trees, request.progress, request.cancel)?;
+    let objects = git.objects(tip.wanted(), Part::Trees, request.progress, request.cancel)?;
     match collect(&objects.reader()?, tip.commit.tree, &mut found) {
         Ok(()) => Ok(found),
         Err(error) if error.is_damage() => {

@@ -97,6 +97,14 @@ impl Held {
         Ok(flock(&self.lock, FlockOperation::LockShared)?)
     }
 
+    /// Under another name from now on, unless there is something of that name. It cannot be used any more as it is.
+    pub fn rename(&self, name: &str) {
+        let target = self.path.with_file_name(name);
+        if fs::rename(&self.path, target).is_err() {
+            self.spoil();
+        }
+    }
+
     /// Not to be used again: what is in it is damaged, or was of use once only.
     pub fn spoil(&self) {
         let _ = fs::remove_file(self.path.join(DONE));

@@ -45,6 +45,10 @@ pub enum Part {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     pub commit: Oid,
+    /// Of the commit. A lease has that of the commit before: who has the one has the other.
+    pub tree: Oid,
+    /// When the data of the commit was stored, in seconds since 1970.
+    pub seconds: i64,
     pub tip: Oid,
     /// How many commits lie between: 0 for the tip itself.
     pub behind: u32,

@@ -1,5 +1,5 @@
-//! A branch behind a git server. What is fetched goes to bare repositories in the cache; nothing rests on them, and all
-//! but a few go.
+//! A branch behind a git server. What is fetched goes to bare repositories in the cache, one for each tree that was asked
+//! for; nothing rests on them, and all but a few go.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use crate::base::progress::Progress;
 use crate::repository::RepositoryError;
 use crate::repository::git::branch::fetched::{self, Held};
 use crate::repository::git::branch::{Branch, Extent, Known, Part, Seen, Wanted, commits_of};
+use crate::repository::git::object::Commit;
 use crate::repository::git::objects::Objects;
 use crate::repository::git::oid::Oid;
 use crate::repository::git::pack::{Pack, remove_abandoned};
@@ -100,29 +101,21 @@ impl RemoteBranch {
         extent: Extent,
     ) -> Result<(Objects, bool), RepositoryError> {
         let (progress, cancel) = (Progress::default(), Cancel::new());
-        let whole = tip.to_hex();
         let alone = known.complete.is_empty() && extent == Extent::Tip;
-        if alone && fetched::is_filled(&self.fetched(), &whole) {
-            let objects = self.kept(&whole, None, &progress, &cancel, |_| whole_commit(tip))?;
-            return Ok((objects, true));
-        }
         let connected = self.connect(Service::Fetch)?;
         // Where a server sends nothing but whole commits, those after a known one are little, and a single one is what
         // a restore will ask for next.
         let keep = alone && !wire::supports_filter(&connected.0);
-        let name = if keep { whole } else { format!("commits-{whole}") };
+        let name = format!("commits-{tip}");
         let objects = self.kept(&name, Some(connected), &progress, &cancel, |_| Fetch {
+            wants: vec![tip],
             haves: known.complete.clone(),
             depth: alone.then_some(1),
             filter: Some(Filter::NoTrees),
-            ..whole_commit(tip)
+            ..Fetch::default()
         })?;
         Ok((objects, keep))
     }
-}
-
-fn whole_commit(commit: Oid) -> Fetch {
-    Fetch { wants: vec![commit], depth: Some(1), ..Fetch::default() }
 }
 
 /// A full disk is nobody's damage.
@@ -208,8 +201,10 @@ impl Branch for RemoteBranch {
             }
             other => other?,
         };
-        if !keep {
-            objects.spoil();
+        let tree = commits.first().and_then(|(_, text)| Commit::decode(text)).map(|commit| commit.tree);
+        match tree.filter(|_| keep) {
+            Some(tree) => objects.rename(&tree.to_hex()),
+            None => objects.spoil(),
         }
         Ok(commits)
     }
@@ -221,8 +216,8 @@ impl Branch for RemoteBranch {
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<Objects, RepositoryError> {
-        let Wanted { commit, tip, behind } = wanted;
-        let whole = commit.to_hex();
+        let Wanted { commit, tree, tip, behind, .. } = wanted;
+        let whole = tree.to_hex();
         let name = match part {
             Part::Trees if !fetched::is_filled(&self.fetched(), &whole) => format!("trees-{whole}"),
             _ => whole,
