@@ -94,7 +94,7 @@ pub fn files(root: &Path) -> Vec<String> {
         }
     };
     let nodes = listing(root);
-    let shown = nodes.iter().filter(|(path, node)| matches!(node.kind, '-' | 'l'));
+    let shown = nodes.iter().filter(|(_, node)| matches!(node.kind, '-' | 'l'));
     shown.map(|(path, node)| line(path, node.target.as_ref())).collect()
 }
 
