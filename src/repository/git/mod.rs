@@ -20,6 +20,7 @@ mod objects;
 pub mod oid;
 pub mod options;
 mod pack;
+mod pack_read;
 mod prune;
 mod read;
 mod remember;

@@ -11,6 +11,7 @@ use crate::repository::git::branch::Held;
 use crate::repository::git::layout;
 use crate::repository::git::object::{TreeEntry, decode_tree};
 use crate::repository::git::oid::{Kind, Oid};
+use crate::repository::git::pack_read::{self, BlobReader};
 
 /// A repository whose objects can be read. Each thread opens a reader of its own.
 #[derive(Clone, Debug)]
@@ -86,6 +87,12 @@ impl Reader {
             true => Err(self.damaged(kind, oid, "its content is not what its name says")),
             false => Err(self.damaged(kind, oid, "it is of another kind")),
         }
+    }
+
+    /// A blob piece by piece, without looking whether it is what its name says. `None`: it is not stored in a way that
+    /// allows that.
+    pub fn pieces(&self, oid: Oid) -> Option<BlobReader> {
+        pack_read::open(&self.repository.path().join("objects/pack"), oid).ok().flatten()
     }
 
     /// Of a blob, without reading it.

@@ -2,26 +2,32 @@
 //! links, and the directories' own metadata last. What an interrupted run made whole stays.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::budget::Budget;
+use crate::base::hash::Hash;
 use crate::base::threads;
 use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
+use crate::repository::git::oid::{Hasher, Kind as ObjectKind};
+use crate::repository::git::pack_read::BlobReader;
 use crate::repository::git::read::with_content;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
 use crate::snapshot::{Entry, Hole, Kind, RelativePath, SnapshotId};
-use crate::tree::holes::data_between;
-use crate::tree::{Cursor, TreeWriter};
+use crate::tree::{Cursor, FileSink, TreeWriter};
 
 /// Files given to a writer at a time.
 const BATCH: usize = 64;
+/// Larger files are unpacked piece by piece, where their pack allows it.
+const LARGE: u64 = 4 << 20;
+const PIECE: usize = 256 << 10;
 
 pub(super) fn run(
     git: &Git,
@@ -201,50 +207,117 @@ fn one(
         Some(reader) => reader,
         None => reader.insert(shared.objects.reader()?),
     };
+    if item.entry.size() > LARGE
+        && let Some(pieces) = item.content.and_then(|oid| reader.pieces(oid))
+    {
+        return write_pieces(shared, cursor, item, pieces);
+    }
     // As it is packed and as it is unpacked.
     let room = shared.budget.take(item.entry.size().saturating_mul(2));
     let Some(_room) = room else { return Err(RepositoryError::Cancelled) };
-    with_content(reader, item, |entry, bytes| write(shared, cursor, &entry, bytes))
+    with_content(reader, item, |entry, bytes| {
+        let sink = create(shared, cursor, &entry)?;
+        write_at(&sink, holes_of(&entry), 0, bytes)?;
+        finish(shared, sink, &entry, bytes.len() as u64)
+    })
 }
 
-fn write(
+/// As it is unpacked, and held against its name and hash when all of it was.
+fn write_pieces(
     shared: &Shared<'_>,
     cursor: &mut Cursor,
-    entry: &Entry,
-    bytes: &[u8],
+    item: Item,
+    mut pieces: BlobReader,
 ) -> Result<(), RepositoryError> {
-    let path = &entry.path;
-    // In the root, and where an interrupted run left a directory, others may look.
-    let private = !shared.resuming && path.parent_bytes().is_some_and(|parent| !parent.is_empty());
-    let sink = if private {
-        cursor.file_in_private(entry)?
-    } else {
-        if shared.resuming {
-            cursor.remove(path)?;
-        }
-        cursor.file(path)?
-    };
-    let part = |(offset, length): (u64, u64)| {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        bytes
-            .get(from..from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)))
-            .unwrap_or_default()
-    };
-    let holes = match &entry.kind {
-        Kind::File { holes, .. } => holes.as_slice(),
-        _ => &[],
-    };
-    // The content is what counts: a hole is left only where it has nothing but zeros.
-    let true_holes: Vec<Hole> = holes
-        .iter()
-        .filter(|hole| part((hole.offset, hole.length)).iter().all(|byte| *byte == 0))
-        .copied()
-        .collect();
-    for run in data_between(&true_holes, bytes.len() as u64) {
-        sink.write_at(run.0, part(run))?;
+    let Item { mut entry, content, uncounted, .. } = item;
+    let damaged = |entry: &Entry| RepositoryError::Content { path: entry.path.to_string() };
+    // What unpacks to something else than it should may unpack to anything.
+    if pieces.size != entry.size() {
+        return Err(damaged(&entry));
     }
+    let sink = create(shared, cursor, &entry)?;
+    let (mut names, mut hasher) = (Hasher::new(ObjectKind::Blob, entry.size()), blake3::Hasher::new());
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        if shared.is_over() {
+            return Err(RepositoryError::Cancelled);
+        }
+        let count = pieces.read(&mut buffer).map_err(|_| damaged(&entry))?;
+        if count == 0 {
+            break;
+        }
+        let bytes = buffer.get(..count).unwrap_or_default();
+        names.update(bytes);
+        hasher.update(bytes);
+        at += count as u64;
+        if at > entry.size() {
+            return Err(damaged(&entry));
+        }
+        write_at(&sink, holes_of(&entry), at - count as u64, bytes)?;
+    }
+    let found = Hash::finish(&hasher);
+    let same = match &mut entry.kind {
+        Kind::File { hash, .. } if uncounted => {
+            *hash = found;
+            true
+        }
+        Kind::File { hash, .. } => *hash == found,
+        _ => false,
+    };
+    if !same || at != entry.size() || Some(names.finish()) != content {
+        return Err(damaged(&entry));
+    }
+    finish(shared, sink, &entry, at)
+}
+
+fn create(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<FileSink, RepositoryError> {
+    // In the root, and where an interrupted run left a directory, others may look.
+    let private = !shared.resuming && entry.path.parent_bytes().is_some_and(|parent| !parent.is_empty());
+    if private {
+        return Ok(cursor.file_in_private(entry)?);
+    }
+    if shared.resuming {
+        cursor.remove(&entry.path)?;
+    }
+    Ok(cursor.file(&entry.path)?)
+}
+
+fn finish(shared: &Shared<'_>, sink: FileSink, entry: &Entry, fetched: u64) -> Result<(), RepositoryError> {
     sink.finish(entry)?;
     shared.request.progress.add(1, entry.size());
-    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += bytes.len() as u64;
+    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += fetched;
+    Ok(())
+}
+
+fn holes_of(entry: &Entry) -> &[Hole] {
+    match &entry.kind {
+        Kind::File { holes, .. } => holes,
+        _ => &[],
+    }
+}
+
+/// Leaves holes where there were some. The content is what counts: where it has more than zeros it is written.
+fn write_at(sink: &FileSink, holes: &[Hole], at: u64, bytes: &[u8]) -> Result<(), RepositoryError> {
+    let end = at + bytes.len() as u64;
+    let part = |from: u64, to: u64| {
+        let place = |offset: u64| usize::try_from(offset.saturating_sub(at)).unwrap_or(usize::MAX);
+        bytes.get(place(from)..place(to)).unwrap_or_default()
+    };
+    let mut next = at;
+    let first = holes.partition_point(|hole| hole.offset.saturating_add(hole.length) <= at);
+    for hole in holes.iter().skip(first).take_while(|hole| hole.offset < end) {
+        let (from, to) = (hole.offset.max(at), hole.offset.saturating_add(hole.length).min(end));
+        if part(from, to).iter().any(|byte| *byte != 0) {
+            continue;
+        }
+        if from > next {
+            sink.write_at(next, part(next, from))?;
+        }
+        next = to;
+    }
+    if next < end {
+        sink.write_at(next, part(next, end))?;
+    }
     Ok(())
 }
