@@ -20,12 +20,12 @@ mod objects;
 pub mod oid;
 pub mod options;
 mod pack;
-mod pack_read;
 mod prune;
 mod read;
 mod remember;
 mod restore;
 mod sink;
+mod whole;
 pub mod wire;
 
 use std::ops::ControlFlow;

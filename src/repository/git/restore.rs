@@ -2,7 +2,6 @@
 //! links, and the directories' own metadata last. What an interrupted run made whole stays.
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -14,9 +13,6 @@ use crate::base::threads;
 use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
-use crate::repository::git::oid::{Hasher, Kind as ObjectKind};
-use crate::repository::git::pack_read::BlobReader;
-use crate::repository::git::read::with_content;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
@@ -25,9 +21,8 @@ use crate::tree::{Cursor, FileSink, TreeWriter};
 
 /// Files given to a writer at a time.
 const BATCH: usize = 64;
-/// Larger files are unpacked piece by piece, where their pack allows it.
-const LARGE: u64 = 4 << 20;
-const PIECE: usize = 256 << 10;
+/// In memory of a file that comes in pieces.
+const PIECE: u64 = 512 << 10;
 
 pub(super) fn run(
     git: &Git,
@@ -207,117 +202,68 @@ fn one(
         Some(reader) => reader,
         None => reader.insert(shared.objects.reader()?),
     };
-    if item.entry.size() > LARGE
-        && let Some(pieces) = item.content.and_then(|oid| reader.pieces(oid))
-    {
-        return write_pieces(shared, cursor, item, pieces);
-    }
-    // As it is packed and as it is unpacked.
-    let room = shared.budget.take(item.entry.size().saturating_mul(2));
-    let Some(_room) = room else { return Err(RepositoryError::Cancelled) };
-    with_content(reader, item, |entry, bytes| {
-        let sink = create(shared, cursor, &entry)?;
-        write_at(&sink, holes_of(&entry), 0, bytes)?;
-        finish(shared, sink, &entry, bytes.len() as u64)
-    })
-}
-
-/// As it is unpacked, and held against its name and hash when all of it was.
-fn write_pieces(
-    shared: &Shared<'_>,
-    cursor: &mut Cursor,
-    item: Item,
-    mut pieces: BlobReader,
-) -> Result<(), RepositoryError> {
     let Item { mut entry, content, uncounted, .. } = item;
-    let damaged = |entry: &Entry| RepositoryError::Content { path: entry.path.to_string() };
+    let Some(oid) = content else { return Ok(()) };
+    let wrong = |path: &RelativePath| RepositoryError::Content { path: path.to_string() };
     // What unpacks to something else than it should may unpack to anything.
-    if pieces.size != entry.size() {
-        return Err(damaged(&entry));
+    if reader.size(oid)? != entry.size() {
+        return Err(wrong(&entry.path));
     }
-    let sink = create(shared, cursor, &entry)?;
-    let (mut names, mut hasher) = (Hasher::new(ObjectKind::Blob, entry.size()), blake3::Hasher::new());
-    let mut buffer = vec![0; PIECE];
-    let mut at = 0;
-    loop {
-        if shared.is_over() {
-            return Err(RepositoryError::Cancelled);
-        }
-        let count = pieces.read(&mut buffer).map_err(|_| damaged(&entry))?;
-        if count == 0 {
-            break;
-        }
-        let bytes = buffer.get(..count).unwrap_or_default();
-        names.update(bytes);
-        hasher.update(bytes);
-        at += count as u64;
-        if at > entry.size() {
-            return Err(damaged(&entry));
-        }
-        write_at(&sink, holes_of(&entry), at - count as u64, bytes)?;
-    }
-    let found = Hash::finish(&hasher);
-    let same = match &mut entry.kind {
-        Kind::File { hash, .. } if uncounted => {
-            *hash = found;
-            true
-        }
-        Kind::File { hash, .. } => *hash == found,
-        _ => false,
-    };
-    if !same || at != entry.size() || Some(names.finish()) != content {
-        return Err(damaged(&entry));
-    }
-    finish(shared, sink, &entry, at)
-}
-
-fn create(shared: &Shared<'_>, cursor: &mut Cursor, entry: &Entry) -> Result<FileSink, RepositoryError> {
+    // A piece, or all of it as it is packed and as it is unpacked.
+    let room =
+        if reader.comes_in_pieces(oid) { entry.size().min(PIECE) } else { entry.size().saturating_mul(2) };
+    let Some(_room) = shared.budget.take(room) else { return Err(RepositoryError::Cancelled) };
     // In the root, and where an interrupted run left a directory, others may look.
     let private = !shared.resuming && entry.path.parent_bytes().is_some_and(|parent| !parent.is_empty());
-    if private {
-        return Ok(cursor.file_in_private(entry)?);
+    let sink = if private {
+        cursor.file_in_private(&entry)?
+    } else {
+        if shared.resuming {
+            cursor.remove(&entry.path)?;
+        }
+        cursor.file(&entry.path)?
+    };
+    let holes = match &entry.kind {
+        Kind::File { holes, .. } => holes.as_slice(),
+        _ => &[],
+    };
+    let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
+    reader.pieces(oid, &mut |piece| {
+        hasher.update(piece);
+        put(&sink, at, piece, holes)?;
+        at += piece.len() as u64;
+        Ok(())
+    })?;
+    let found = Hash::finish(&hasher);
+    if let Kind::File { hash, .. } = &mut entry.kind {
+        if !uncounted && *hash != found {
+            return Err(wrong(&entry.path));
+        }
+        *hash = found;
     }
-    if shared.resuming {
-        cursor.remove(&entry.path)?;
-    }
-    Ok(cursor.file(&entry.path)?)
-}
-
-fn finish(shared: &Shared<'_>, sink: FileSink, entry: &Entry, fetched: u64) -> Result<(), RepositoryError> {
-    sink.finish(entry)?;
+    sink.finish(&entry)?;
     shared.request.progress.add(1, entry.size());
-    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += fetched;
+    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += at;
     Ok(())
 }
 
-fn holes_of(entry: &Entry) -> &[Hole] {
-    match &entry.kind {
-        Kind::File { holes, .. } => holes,
-        _ => &[],
-    }
-}
-
-/// Leaves holes where there were some. The content is what counts: where it has more than zeros it is written.
-fn write_at(sink: &FileSink, holes: &[Hole], at: u64, bytes: &[u8]) -> Result<(), RepositoryError> {
-    let end = at + bytes.len() as u64;
-    let part = |from: u64, to: u64| {
-        let place = |offset: u64| usize::try_from(offset.saturating_sub(at)).unwrap_or(usize::MAX);
-        bytes.get(place(from)..place(to)).unwrap_or_default()
-    };
-    let mut next = at;
-    let first = holes.partition_point(|hole| hole.offset.saturating_add(hole.length) <= at);
-    for hole in holes.iter().skip(first).take_while(|hole| hole.offset < end) {
-        let (from, to) = (hole.offset.max(at), hole.offset.saturating_add(hole.length).min(end));
-        if part(from, to).iter().any(|byte| *byte != 0) {
+/// The content is what counts: a hole is left only where it has nothing but zeros.
+fn put(sink: &FileSink, at: u64, piece: &[u8], holes: &[Hole]) -> Result<(), RepositoryError> {
+    let end = at + piece.len() as u64;
+    let part = |from: u64, to: u64| piece.get((from - at) as usize..(to - at) as usize).unwrap_or_default();
+    let mut from = at;
+    for hole in holes {
+        let (start, stop) = (hole.offset.max(at), hole.offset.saturating_add(hole.length).min(end));
+        if start >= stop || part(start, stop).iter().any(|byte| *byte != 0) {
             continue;
         }
-        if from > next {
-            sink.write_at(next, part(next, from))?;
+        if from < start {
+            sink.write_at(from, part(from, start))?;
         }
-        next = to;
+        from = stop;
     }
-    if next < end {
-        sink.write_at(next, part(next, end))?;
+    if from < end {
+        sink.write_at(from, part(from, end))?;
     }
     Ok(())
 }
