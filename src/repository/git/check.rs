@@ -126,11 +126,16 @@ impl Blobs {
             if percent == 0 || number % parts != part {
                 continue;
             }
-            match reader.read(Kind::Blob, *oid) {
-                Ok(bytes) => {
+            let mut size = 0;
+            let read = reader.pieces(*oid, &mut |piece| {
+                size += piece.len() as u64;
+                Ok(())
+            });
+            match read {
+                Ok(()) => {
                     report.verified_packs += 1;
-                    report.verified_bytes += bytes.len() as u64;
-                    request.progress.add(1, bytes.len() as u64);
+                    report.verified_bytes += size;
+                    request.progress.add(1, size);
                 }
                 Err(error) => {
                     note(report, error, None)?;

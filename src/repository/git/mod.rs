@@ -25,6 +25,7 @@ mod read;
 mod remember;
 mod restore;
 mod sink;
+mod whole;
 pub mod wire;
 
 use std::ops::ControlFlow;

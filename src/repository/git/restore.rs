@@ -8,20 +8,21 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::budget::Budget;
+use crate::base::hash::Hash;
 use crate::base::threads;
 use crate::repository::git::branch::Wanted;
 use crate::repository::git::contents::{Contents, Item};
 use crate::repository::git::objects::{Objects, Reader};
-use crate::repository::git::read::with_content;
 use crate::repository::git::{Git, Located};
 use crate::repository::staging::{LinkTargets, holds_something, is_whole, link};
 use crate::repository::{RepositoryError, RestoreReport, RestoreRequest};
 use crate::snapshot::{Entry, Hole, Kind, RelativePath, SnapshotId};
-use crate::tree::holes::data_between;
-use crate::tree::{Cursor, TreeWriter};
+use crate::tree::{Cursor, FileSink, TreeWriter};
 
 /// Files given to a writer at a time.
 const BATCH: usize = 64;
+/// In memory of a file that comes in pieces.
+const PIECE: u64 = 512 << 10;
 
 pub(super) fn run(
     git: &Git,
@@ -201,50 +202,68 @@ fn one(
         Some(reader) => reader,
         None => reader.insert(shared.objects.reader()?),
     };
-    // As it is packed and as it is unpacked.
-    let room = shared.budget.take(item.entry.size().saturating_mul(2));
-    let Some(_room) = room else { return Err(RepositoryError::Cancelled) };
-    with_content(reader, item, |entry, bytes| write(shared, cursor, &entry, bytes))
-}
-
-fn write(
-    shared: &Shared<'_>,
-    cursor: &mut Cursor,
-    entry: &Entry,
-    bytes: &[u8],
-) -> Result<(), RepositoryError> {
-    let path = &entry.path;
+    let Item { mut entry, content, uncounted, .. } = item;
+    let Some(oid) = content else { return Ok(()) };
+    let wrong = |path: &RelativePath| RepositoryError::Content { path: path.to_string() };
+    // What unpacks to something else than it should may unpack to anything.
+    if reader.size(oid)? != entry.size() {
+        return Err(wrong(&entry.path));
+    }
+    // A piece, or all of it as it is packed and as it is unpacked.
+    let room =
+        if reader.comes_in_pieces(oid) { entry.size().min(PIECE) } else { entry.size().saturating_mul(2) };
+    let Some(_room) = shared.budget.take(room) else { return Err(RepositoryError::Cancelled) };
     // In the root, and where an interrupted run left a directory, others may look.
-    let private = !shared.resuming && path.parent_bytes().is_some_and(|parent| !parent.is_empty());
+    let private = !shared.resuming && entry.path.parent_bytes().is_some_and(|parent| !parent.is_empty());
     let sink = if private {
-        cursor.file_in_private(entry)?
+        cursor.file_in_private(&entry)?
     } else {
         if shared.resuming {
-            cursor.remove(path)?;
+            cursor.remove(&entry.path)?;
         }
-        cursor.file(path)?
-    };
-    let part = |(offset, length): (u64, u64)| {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        bytes
-            .get(from..from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)))
-            .unwrap_or_default()
+        cursor.file(&entry.path)?
     };
     let holes = match &entry.kind {
         Kind::File { holes, .. } => holes.as_slice(),
         _ => &[],
     };
-    // The content is what counts: a hole is left only where it has nothing but zeros.
-    let true_holes: Vec<Hole> = holes
-        .iter()
-        .filter(|hole| part((hole.offset, hole.length)).iter().all(|byte| *byte == 0))
-        .copied()
-        .collect();
-    for run in data_between(&true_holes, bytes.len() as u64) {
-        sink.write_at(run.0, part(run))?;
+    let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
+    reader.pieces(oid, &mut |piece| {
+        hasher.update(piece);
+        put(&sink, at, piece, holes)?;
+        at += piece.len() as u64;
+        Ok(())
+    })?;
+    let found = Hash::finish(&hasher);
+    if let Kind::File { hash, .. } = &mut entry.kind {
+        if !uncounted && *hash != found {
+            return Err(wrong(&entry.path));
+        }
+        *hash = found;
     }
-    sink.finish(entry)?;
+    sink.finish(&entry)?;
     shared.request.progress.add(1, entry.size());
-    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += bytes.len() as u64;
+    shared.report.lock().unwrap_or_else(PoisonError::into_inner).fetched_bytes += at;
+    Ok(())
+}
+
+/// The content is what counts: a hole is left only where it has nothing but zeros.
+fn put(sink: &FileSink, at: u64, piece: &[u8], holes: &[Hole]) -> Result<(), RepositoryError> {
+    let end = at + piece.len() as u64;
+    let part = |from: u64, to: u64| piece.get((from - at) as usize..(to - at) as usize).unwrap_or_default();
+    let mut from = at;
+    for hole in holes {
+        let (start, stop) = (hole.offset.max(at), hole.offset.saturating_add(hole.length).min(end));
+        if start >= stop || part(start, stop).iter().any(|byte| *byte != 0) {
+            continue;
+        }
+        if from < start {
+            sink.write_at(from, part(from, start))?;
+        }
+        from = stop;
+    }
+    if from < end {
+        sink.write_at(from, part(from, end))?;
+    }
     Ok(())
 }
