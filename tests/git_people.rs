@@ -129,16 +129,17 @@ fn what_a_person_changed_is_what_volumes_get(place: Place) {
 }
 
 fn it_does_not_matter_what_time_a_person_has(place: Place) {
-    let now = |lab: &Lab| git(&lab.repository(), &["log", "-1", "--format=@%ct +0000", "main"]);
-    let times: [(&str, &dyn Fn(&Lab) -> String); 5] = [
-        ("years back", &|_| "2001-02-03T04:05:06Z".to_owned()),
-        ("years ahead", &|_| "2031-01-01T00:00:00Z".to_owned()),
-        ("the same second", &now),
-        ("the first moment of the year 10000", &|_| "@253402300800 +0000".to_owned()),
-        ("the year 99999", &|_| "@3093496473600 +0000".to_owned()),
+    let now: fn(&Lab) -> String = |lab| git(&lab.repository(), &["log", "-1", "--format=@%ct +0000", "main"]);
+    type Time = fn(&Lab) -> String;
+    let times: [(&str, Time); 5] = [
+        ("years back", |_| "2001-02-03T04:05:06Z".to_owned()),
+        ("years ahead", |_| "2031-01-01T00:00:00Z".to_owned()),
+        ("the same second", now),
+        ("the first moment of the year 10000", |_| "@253402300800 +0000".to_owned()),
+        ("the year 99999", |_| "@3093496473600 +0000".to_owned()),
     ];
     // What a time means is not decided on the way to a server.
-    let count = if place.home == Home::GitDirectory { times.len() } else { 2 };
+    let count = if place.home == Home::GitDirectory { times.len() } else { 1 };
     for (what, time) in times.into_iter().take(count) {
         let old = place.filled(two_files);
         let person = Person::with_clone(&old);
@@ -236,6 +237,9 @@ fn a_merge_hides_no_snapshot(place: Place) {
         assert_in_history(&fresh, &merge);
         known.insert(fresh.snapshots().pop().unwrap(), files(&fresh.volume()));
         assert_all_there(&fresh, &known);
+        for (id, content) in &known {
+            assert_eq!(restored(&fresh, id), *content, "{id}");
+        }
 
         nothing_is_lost_by_a_prune(fresh, &known);
         is_refused(&old);
@@ -246,9 +250,8 @@ fn a_merge_hides_no_snapshot(place: Place) {
 #[track_caller]
 fn assert_all_there(lab: &Lab, known: &BTreeMap<String, Vec<String>>) {
     let there = lab.snapshots();
-    for (id, content) in known {
+    for id in known.keys() {
         assert!(there.contains(id), "{id} is not among {there:#?}");
-        assert_eq!(restored(lab, id), *content, "{id}");
     }
 }
 
@@ -440,7 +443,9 @@ fn hard_links_have_what_stands_in_the_tree(place: Place) {
             &["a: linked", "b: edited", "d/c -> ../other", "other: secret"],
         ),
     ];
-    for (deed, expected) in deeds {
+    // Which links there are is not decided on the way to a server.
+    let count = if place.home == Home::GitDirectory { deeds.len() } else { 2 };
+    for (deed, expected) in deeds.into_iter().take(count) {
         let old = place.filled(three_names);
         let person = Person::with_clone(&old);
         deed(person.root());
