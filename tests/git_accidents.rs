@@ -15,14 +15,16 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
-use support::git::{command, git};
+use support::crash::{LINKS, RENAMES, kill_at_each};
+use support::git::git;
 use support::life::{finish, start};
 use support::person::{
     ANYTHING, FILTERS, Gate, Person, Place, another, assert_in_history, assert_sound, files, hook,
     make_repository, remove_hook, restored, tip, two_files,
 };
-use support::{Home, Lab, copy, few_entries, made_tree, random_bytes, remove_all, run, same, shell};
+use support::{Home, Lab, copy, few_entries, made_tree, random_bytes, remove_all, same, shell, wrap};
 
 macro_rules! in_each_place {
     ($($test:ident)*) => {
@@ -513,8 +515,7 @@ fn git_tidies_up_between_and_during_backups() {
     let mut known = vec![(lab.snapshots().pop().unwrap(), lab.reference())];
     let mut failed = 0;
     let tidy = || {
-        let mut gc = command(&lab.repository());
-        run(gc.args(["gc", "--quiet", "--prune=now"])).expect_code(0);
+        git(&lab.repository(), &["gc", "--quiet", "--prune=now"]);
     };
     for round in 0..8u64 {
         fs::write(lab.volume().join("changing"), random_bytes(round, 500_000)).unwrap();
@@ -548,4 +549,52 @@ fn git_tidies_up_between_and_during_backups() {
     lab.ok(&["check", "--verify"]);
     assert_eq!(lab.snapshots().len(), known.len());
     println!("{failed} of 8 backups failed");
+}
+
+/// A backup is held after each step that changes names, git throws away what nothing refers to, and the backup goes on:
+/// what it then calls stored is there.
+#[test]
+fn git_tidies_up_at_any_step_of_a_backup() {
+    let lab = Place { home: Home::GitDirectory, allows: &[] }.filled(two_files);
+    for calls in [RENAMES, LINKS] {
+        let steps = kill_at_each(1, 1, |step| {
+            fs::write(lab.volume().join("a"), format!("{calls}, step {step}")).unwrap();
+            let log = lab.path("strace");
+            fs::write(&log, "").unwrap();
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-o"]).arg(&log).arg("-e").arg(format!("trace={calls}"));
+            strace.arg("-e").arg(format!("inject={calls}:signal=SIGSTOP:when={step}"));
+            let mut backup = start(wrap(&mut strace, &lab.command(&["backup"])));
+            let stopped = stopped_process(&log, &mut backup);
+            if let Some(process) = &stopped {
+                git(&lab.repository(), &["gc", "--quiet", "--prune=now"]);
+                shell("kill -CONT \"$1\"", &[OsStr::new(process)]);
+            }
+            let outcome = finish(backup);
+            let context = format!("held at step {step} of {calls}: {outcome}");
+            assert_sound(&lab);
+            if outcome.code != 0 {
+                assert_eq!(outcome.code, 1, "{context}");
+                lab.ok(&["backup"]);
+            }
+            assert_eq!(restored(&lab, "latest"), files(&lab.volume()), "{context}");
+            stopped.is_some()
+        });
+        println!("held {steps} times at {calls}");
+    }
+}
+
+/// Its number, as soon as it is held. `None`: it came to its end.
+fn stopped_process(log: &Path, child: &mut Child) -> Option<String> {
+    loop {
+        let ended = child.try_wait().unwrap().is_some();
+        let said = fs::read_to_string(log).unwrap();
+        if let Some(line) = said.lines().find(|line| line.contains("stopped by SIGSTOP")) {
+            return line.split_whitespace().next().map(str::to_owned);
+        }
+        if ended {
+            return None;
+        }
+        std::thread::yield_now();
+    }
 }
