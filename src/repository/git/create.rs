@@ -87,10 +87,12 @@ pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryE
     Err(last.unwrap_or(RepositoryError::Cancelled))
 }
 
-/// Above the one before. It is the time if that is later, because history may have been set back by hand: then a number
+/// Above the one before. It is the time in milliseconds if that is later, because history may have been set back by hand: then a number
 /// that was counted on from what is left could be one that somebody had who is to be cut off.
 pub(super) fn next_epoch(before: Epoch, now: Timestamp) -> Epoch {
-    (before + 1).max(u64::try_from(now.seconds).unwrap_or(0))
+    let milliseconds =
+        now.seconds.saturating_mul(1_000).saturating_add(i64::from(now.nanoseconds / 1_000_000));
+    (before + 1).max(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 fn lease(git: &Git, tip: &Link, writer: &Writer, epoch: Epoch) -> Result<Oid, RepositoryError> {
