@@ -372,7 +372,8 @@ pub fn is_newer(newest: &Summary, repository: &str, marker: &Marker) -> bool {
         return true;
     }
     match marker.epoch_in(repository).filter(|_| newest.copied_from.is_none()) {
-        Some(epoch) => newest.epoch > epoch,
+        // The same number is another volume's only where two were told that they have it.
+        Some(epoch) => newest.epoch >= epoch,
         None => newest.time > marker.knew_at(),
     }
 }

@@ -87,8 +87,8 @@ pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryE
     Err(last.unwrap_or(RepositoryError::Cancelled))
 }
 
-/// Above the one before. It is the time in milliseconds if that is later, because history may have been set back by hand: then a number
-/// that was counted on from what is left could be one that somebody had who is to be cut off.
+/// Above the one before. It is the time in milliseconds if that is later, because history may have been set back by hand:
+/// then a number that was counted on from what is left could be one that somebody had who is to be cut off.
 pub(super) fn next_epoch(before: Epoch, now: Timestamp) -> Epoch {
     let milliseconds =
         now.seconds.saturating_mul(1_000).saturating_add(i64::from(now.nanoseconds / 1_000_000));
