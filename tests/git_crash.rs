@@ -50,8 +50,8 @@ fn init_survives_death_while_opening_files_and_setting_metadata() {
 
 #[test]
 fn init_survives_death_at_random_instants() {
-    init_survives_random_deaths(DIRECTORY, SUBDIRECTORY, 60, 0x5eed_0021);
-    init_survives_random_deaths(DIRECTORY, MOUNT_POINT, 60, 0x5eed_0022);
+    init_survives_random_deaths(DIRECTORY, SUBDIRECTORY, 40, 0x5eed_0021);
+    init_survives_random_deaths(DIRECTORY, MOUNT_POINT, 40, 0x5eed_0022);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn backup_survives_death_at_every_step() {
 
 #[test]
 fn backup_survives_death_at_random_instants() {
-    backup_survives_random_deaths(DIRECTORY, 30, 0x5eed_0023);
+    backup_survives_random_deaths(DIRECTORY, 20, 0x5eed_0023);
 }
 
 /// What a killed backup leaves in the repository is no harm to git.
@@ -114,23 +114,23 @@ over_the_network! {
 }
 
 fn init_survives_death_at_steps(home: Home) {
-    init_survives(home, SUBDIRECTORY, RENAMES, 1, 2, AtLeast(1));
-    init_survives(home, MOUNT_POINT, SYNCS, 1, 3, AtLeast(1));
-    init_survives(home, SUBDIRECTORY, REMOVALS, 1, 5, AtLeast(1));
+    init_survives(home, SUBDIRECTORY, RENAMES, 1, 4, AtLeast(1));
+    init_survives(home, MOUNT_POINT, SYNCS, 1, 4, AtLeast(1));
+    init_survives(home, SUBDIRECTORY, REMOVALS, 1, 20, AtLeast(1));
 }
 
 fn init_survives_random_deaths_while_fetching(home: Home) {
-    init_survives_random_deaths(home, SUBDIRECTORY, 25, 0x5eed_0025);
-    init_survives_random_deaths(home, MOUNT_POINT, 25, 0x5eed_0026);
+    init_survives_random_deaths(home, SUBDIRECTORY, 12, 0x5eed_0025);
+    init_survives_random_deaths(home, MOUNT_POINT, 12, 0x5eed_0026);
 }
 
 fn backup_survives_death_at_renames_and_removals(home: Home) {
-    backup_survives(home, RENAMES, 1, 1, AtLeast(1));
-    backup_survives(home, REMOVALS, 1, 2, AtLeast(1));
+    backup_survives(home, RENAMES, 1, 2, AtLeast(1));
+    backup_survives(home, REMOVALS, 1, 5, AtLeast(1));
 }
 
 fn backup_survives_random_deaths_while_pushing(home: Home) {
-    backup_survives_random_deaths(home, 20, 0x5eed_0027);
+    backup_survives_random_deaths(home, 12, 0x5eed_0027);
 }
 
 /// Each file of the cache is damaged in several ways, after runs that ended well and after killed ones.
@@ -143,14 +143,14 @@ fn a_damaged_cache_costs_time_only(home: Home) {
     });
     let mut random = Random(0x5eed_0028);
     let mut damaged = 0;
-    for round in 1..=12 {
+    for round in 1..=6 {
         change(&lab, round);
         if round % 2 == 0 {
             let _killed_or_done = run_until(whole * fraction(&mut random), &lab.command(&["backup"]));
         }
         damaged += damage(&lab.state_dir().join("cache"), round, &mut random);
         after_killed_backup(&lab, &first, &format!("round {round}, cache damaged"));
-        if round % 4 == 0 {
+        if round % 3 == 0 {
             lab.keep_reference();
             lab.wipe();
             let _killed_or_done = run_until(whole * fraction(&mut random), &lab.command(&["init"]));

@@ -10,14 +10,13 @@
 
 mod repository_support;
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use volkeep::base::cancel::Cancel;
 use volkeep::base::progress::Progress;
 use volkeep::repository::packed::codec::Codec;
-use volkeep::repository::{Amount, Presence, PruneRequest, Repository, RepositoryError};
+use volkeep::repository::{Amount, Presence, PruneRequest, RepositoryError};
 use volkeep::snapshot::retention::{Policy, Rules};
 use volkeep::store::faulty::{Failure, Fault, Operation, Rule};
 use volkeep::store::{Key, ObjectStore};

@@ -367,8 +367,13 @@ pub fn is_newer(newest: &Summary, repository: &str, marker: &Marker) -> bool {
     if marker.knows(&newest.id.0) || newest.volume_id == marker.volume_id {
         return false;
     }
+    // Somebody put it there without volkeep, behind everything that this volume knows.
+    if newest.volume_id.is_empty() {
+        return true;
+    }
     match marker.epoch_in(repository).filter(|_| newest.copied_from.is_none()) {
-        Some(epoch) => newest.epoch > epoch,
+        // The same number is another volume's only where two were told that they have it.
+        Some(epoch) => newest.epoch >= epoch,
         None => newest.time > marker.knew_at(),
     }
 }

@@ -120,7 +120,7 @@ impl Lab {
             // The bucket is there already.
             (Home::Bucket, Presence::Absent(Missing::Repository(Container::Bucket))) => {}
             (Home::GitSsh | Home::GitHttps, presence) => {
-                assert_eq!(presence, Presence::Absent(Missing::Repository(Container::EmptyGitRepository)))
+                assert_eq!(presence, Presence::Absent(Missing::Repository(Container::EmptyGitRepository)));
             }
             (Home::Directory | Home::Memory, Presence::Absent(Missing::Container(Container::Directory))) => {}
             (Home::GitDirectory, Presence::Absent(Missing::Container(Container::GitRepository))) => {}

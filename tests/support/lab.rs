@@ -118,7 +118,7 @@ impl Lab {
     /// The same repository as that of another lab, with its keys.
     pub fn sharing(mut self, other: &Self) -> Self {
         self.place.clone_from(&other.place);
-        self.git.clone_from(&other.git);
+        self.git = other.git.as_ref().map(|_| (other.url(), other.repository()));
         for (name, value) in &other.environment {
             if matches!(name.to_str(), Some("AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"))
                 || name.to_string_lossy().starts_with("VOLKEEP_REPOSITORY")

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::cancel::Cancel;
 use crate::base::id::random_hex;
 use crate::base::progress::Progress;
+use crate::base::timestamp::Timestamp;
 use crate::repository::git::branch::{Part, Seen};
 use crate::repository::git::history::Link;
 use crate::repository::git::layout::adopted;
@@ -74,7 +75,8 @@ pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryE
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let tip = git.tip_link(JUST_SEEN)?;
-        let epoch = git.holder_at(&tip)?.map_or(0, |holder| holder.epoch) + 1;
+        let before = git.holder_at(&tip)?.map_or(0, |holder| holder.epoch);
+        let epoch = next_epoch(before, git.clock.now());
         match lease(git, &tip, writer, epoch) {
             Ok(_) => return Ok(epoch),
             // Somebody was quicker: theirs is the data to take over from.
@@ -83,6 +85,14 @@ pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryE
         }
     }
     Err(last.unwrap_or(RepositoryError::Cancelled))
+}
+
+/// Above the one before. It is the time in milliseconds if that is later, because history may have been set back by hand:
+/// then a number that was counted on from what is left could be one that somebody had who is to be cut off.
+pub(super) fn next_epoch(before: Epoch, now: Timestamp) -> Epoch {
+    let milliseconds =
+        now.seconds.saturating_mul(1_000).saturating_add(i64::from(now.nanoseconds / 1_000_000));
+    (before + 1).max(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 fn lease(git: &Git, tip: &Link, writer: &Writer, epoch: Epoch) -> Result<Oid, RepositoryError> {
@@ -102,13 +112,10 @@ pub(super) fn commit(
     let path = new_pack(git)?;
     let sink = Sink::create(&path, |_| false)?;
     let tree = tree(&sink)?;
-    let commit = Commit {
-        tree,
-        parents: parent.into_iter().collect(),
-        author: git.author(host),
-        seconds: git.clock.now().seconds,
-        message: message::with_tree(&message, tree),
-    };
+    let parents: Vec<Oid> = parent.into_iter().collect();
+    let message = message::in_place(&message, tree, &parents);
+    let commit =
+        Commit { tree, parents, author: git.author(host), seconds: git.clock.now().seconds, message };
     let text = commit.encode();
     let oid = sink.put_own(Kind::Commit, &text)?;
     let pack = sink.finish(None)?;

@@ -52,7 +52,7 @@ pub fn identity(commit: &Commit) -> Option<&str> {
 /// What says of a commit that somebody has changed since is not believed: its data is not what volkeep committed.
 pub fn said(commit: &Commit) -> Said {
     let message = &commit.message;
-    if field(message, "Tree").and_then(|tree| tree.parse().ok()) != Some(commit.tree) {
+    if !is_in_place(commit) {
         return Said::Plain;
     }
     if let Some(epoch) = number(message, "Lease") {
@@ -74,6 +74,17 @@ pub fn said(commit: &Commit) -> Said {
         Some("new") => Said::Root,
         _ => Said::Plain,
     }
+}
+
+/// Whether the commit has the tree and the parent that its message names: amended, rebased or picked again it has not.
+fn is_in_place(commit: &Commit) -> bool {
+    let named = |name| field(&commit.message, name).and_then(|oid| oid.parse::<Oid>().ok());
+    named("Tree") == Some(commit.tree) && named("On").unwrap_or_default() == parent_of(&commit.parents)
+}
+
+/// Zero for the first commit of all.
+fn parent_of(parents: &[Oid]) -> Oid {
+    parents.first().copied().unwrap_or_default()
 }
 
 fn lease_of(message: &str) -> Option<LeaseOf> {
@@ -151,9 +162,16 @@ fn summary(message: &str) -> Option<Summary> {
     })
 }
 
-/// The message with the name of the tree that it speaks of.
-pub fn with_tree(message: &str, tree: Oid) -> String {
-    format!("{message}{}", lines(&[("Tree", tree.to_hex())]))
+/// The message with the names of the tree that it speaks of and of the commit that it follows, whatever it named before.
+pub fn in_place(message: &str, tree: Oid, parents: &[Oid]) -> String {
+    let names = ["Tree: ", "On: "];
+    let named = |line: &&str| {
+        line.strip_prefix(PREFIX).is_some_and(|line| names.iter().any(|name| line.starts_with(name)))
+    };
+    let mut text: String =
+        message.lines().filter(|line| !named(line)).map(|line| format!("{line}\n")).collect();
+    text.push_str(&lines(&[("Tree", tree.to_hex()), ("On", parent_of(parents).to_hex())]));
+    text
 }
 
 pub fn for_root(identity: &str) -> String {
@@ -247,7 +265,7 @@ mod tests {
 
     fn commit(message: String) -> Commit {
         let tree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
-        let message = with_tree(&message, tree);
+        let message = in_place(&message, tree, &[]);
         Commit { tree, parents: Vec::new(), author: "A <a@b>".into(), seconds: 5, message }
     }
 
@@ -311,6 +329,10 @@ mod tests {
     fn a_commit_with_another_tree_is_a_plain_one() {
         let amended = Commit { tree: Oid([3; 20]), ..commit(for_snapshot(&example())) };
         assert_eq!(said(&amended), Said::Plain);
+        let picked = Commit { parents: vec![Oid([4; 20])], ..commit(for_snapshot(&example())) };
+        assert_eq!(said(&picked), Said::Plain);
+        let anew = in_place(&picked.message, picked.tree, &picked.parents);
+        assert!(matches!(said(&Commit { message: anew, ..picked }), Said::Snapshot(_)));
         // Nor is a lease believed that names a snapshot nobody can read.
         let (id, commit_of) = (example().id, Oid([7; 20]));
         let of = LeaseOf { commit: commit_of, summary: None, id, time: example().time };

@@ -160,6 +160,8 @@ pub fn plain_name(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::repository::git::oid::Kind;
 
@@ -186,6 +188,33 @@ mod tests {
                 decode_tree(&bytes[..end]).is_ok_and(|some| some.len() < 5)
                     || decode_tree(&bytes[..end]).is_err()
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_reader_stumble(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_tree(&bytes);
+            let _ = Commit::decode(&bytes);
+        }
+
+        #[test]
+        fn nothing_that_is_changed_makes_a_reader_stumble(at in 0usize..200, byte in any::<u8>()) {
+            let mut tree = encode_tree(&mut [entry(Mode::Tree, "a"), entry(Mode::File, "b")]);
+            let mut commit = Commit {
+                tree: Oid::of(Kind::Tree, b""),
+                parents: vec![Oid::of(Kind::Tree, b"")],
+                author: "A <a@b>".into(),
+                seconds: 7,
+                message: "T\n\nVolkeep-Lease: 5\n".into(),
+            }
+            .encode();
+            for bytes in [&mut tree, &mut commit] {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            let _ = decode_tree(&tree);
+            let _ = Commit::decode(&commit).map(|commit| crate::repository::git::message::said(&commit));
         }
     }
 

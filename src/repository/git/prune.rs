@@ -82,11 +82,11 @@ fn rewrite(git: &Git, tip: Oid, chain: &[Link], forgotten: &[SnapshotId]) -> Res
         if !stays {
             continue;
         }
+        let parents = last.into_iter().collect::<Vec<_>>();
         let message = match (&link.said, link.snapshot_id()) {
             (Said::Plain, Some(id)) => message::named(&link.commit, &id),
-            _ => link.commit.message.clone(),
+            _ => message::in_place(&link.commit.message, link.commit.tree, &parents),
         };
-        let parents = last.into_iter().collect::<Vec<_>>();
         // What comes before the first that goes stays as it is.
         if parents == link.commit.parents && message == link.commit.message {
             last = Some(link.oid);

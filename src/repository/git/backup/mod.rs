@@ -18,7 +18,7 @@ use crate::base::timestamp::Timestamp;
 use crate::repository::git::backup::gather::{Gathered, Sources, gather, totals_if_unchanged};
 use crate::repository::git::backup::left_over::LeftOver;
 use crate::repository::git::branch::{Part, Seen};
-use crate::repository::git::create::new_pack;
+use crate::repository::git::create::{new_pack, next_epoch};
 use crate::repository::git::history::{Holder, Link};
 use crate::repository::git::known::{RowWriter, Rows};
 use crate::repository::git::layout::Layout;
@@ -111,10 +111,10 @@ fn may_write(
     holder: Option<&Holder>,
 ) -> Result<Epoch, RepositoryError> {
     match holder {
-        None => Ok(request.epoch.unwrap_or(0).max(1)),
+        None => Ok(next_epoch(request.epoch.unwrap_or(0), request.clock.now())),
         Some(holder) if holder.volume_id == request.writer.volume_id => Ok(holder.epoch),
         Some(holder) if request.epoch.is_some() && !request.take_over => Err(git.fenced(holder)),
-        Some(holder) => Ok(holder.epoch.max(request.epoch.unwrap_or(0)) + 1),
+        Some(holder) => Ok(next_epoch(holder.epoch.max(request.epoch.unwrap_or(0)), request.clock.now())),
     }
 }
 
@@ -182,12 +182,14 @@ fn store(
         return Err(RepositoryError::Cancelled.into());
     }
     let summary = summary_of(request, before, &report)?;
+    let parents = vec![before.tip.oid];
+    let message = message::in_place(&message::for_snapshot(&summary), tree, &parents);
     let commit = Commit {
         tree,
-        parents: vec![before.tip.oid],
+        parents,
         author: git.author(&request.writer.host),
         seconds: summary.time.seconds,
-        message: message::with_tree(&message::for_snapshot(&summary), tree),
+        message,
     };
     let text = commit.encode();
     let oid = sink.put_own(Kind::Commit, &text)?;

@@ -2,9 +2,11 @@
 //! without copies. What others do to the repository meanwhile (pushes, a `git gc`) is done safely beside this.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, RepositoryInitOptions};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::base::cancel::Cancel;
 use crate::base::fs::{
@@ -62,20 +64,23 @@ impl DirectoryBranch {
         RepositoryError::Local {
             operation: "use the git repository",
             path: self.path.clone(),
-            source: std::io::Error::other(reason.to_owned()),
+            source: io::Error::other(reason.to_owned()),
         }
     }
 
-    /// First the pack, then its index, which is what makes it count; both durable before anything refers to them.
-    fn install(&self, pack: &Pack) -> Result<(), RepositoryError> {
+    /// First the pack, then its index, which is what makes it count; both durable before anything refers to them. Until
+    /// something does, a `git gc` would throw it away: while the answer lives, it does not.
+    fn install(&self, pack: &Pack) -> Result<Kept, RepositoryError> {
         let failed = || RepositoryError::local("install", pack.path.clone());
         pack.sync().map_err(failed())?;
         let directory = self.packs();
         let target = directory.join(format!("pack-{}.pack", pack.name));
+        let kept = Kept::of(&target).map_err(failed())?;
         fs::set_permissions(&pack.path, readable()).map_err(failed())?;
         fs::rename(&pack.path, &target).map_err(failed())?;
         sync_dir(&directory).map_err(failed())?;
-        write_atomic(&target.with_extension("idx"), &pack.index(), 0o444).map_err(failed())
+        write_atomic(&target.with_extension("idx"), &pack.index(), 0o444).map_err(failed())?;
+        Ok(kept)
     }
 
     fn packs(&self) -> PathBuf {
@@ -94,6 +99,45 @@ impl DirectoryBranch {
             }
             Err(error) => Err(self.failed(error.message())),
         }
+    }
+}
+
+/// A file beside a pack by which git leaves that alone. Ours says so inside and is locked as long as its maker lives.
+struct Kept {
+    path: PathBuf,
+    _lock: fs::File,
+}
+
+impl Kept {
+    const MARK: &[u8] = b"volkeep\n";
+
+    fn of(pack: &Path) -> io::Result<Self> {
+        let path = pack.with_extension("keep");
+        let mut lock = fs::File::options().write(true).create(true).truncate(true).open(&path)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        lock.write_all(Self::MARK)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Of backups that were killed.
+    fn release_abandoned(packs: &Path) {
+        for entry in fs::read_dir(packs).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let ours = path.extension().is_some_and(|extension| extension == "keep")
+                && fs::read(&path).is_ok_and(|said| said == Self::MARK);
+            let dead = ours
+                && fs::File::open(&path)
+                    .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
+            if dead {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -145,10 +189,13 @@ impl Branch for DirectoryBranch {
         Ok(self.local())
     }
 
-    /// In the repository, so that nothing has to be copied. Git takes files whose names begin so for left over.
+    /// In the repository, so that nothing has to be copied, and apart from what a `git gc` tidies up.
     fn workshop(&self) -> Result<PathBuf, RepositoryError> {
-        remove_abandoned(&self.packs());
-        Ok(self.packs())
+        let workshop = self.path.join("volkeep");
+        fs::create_dir_all(&workshop).map_err(RepositoryError::local("make", &workshop))?;
+        remove_abandoned(&workshop);
+        Kept::release_abandoned(&self.packs());
+        Ok(workshop)
     }
 
     fn advance(&self, from: Option<Oid>, to: Oid, pack: &Pack) -> Result<(), RepositoryError> {
@@ -156,11 +203,11 @@ impl Branch for DirectoryBranch {
             location: self.location.clone(),
             reason: reason.to_owned(),
         };
-        self.install(pack)?;
+        let _kept = self.install(pack)?;
         let file = self.path.join(&self.reference);
         let moved = reference::advance(&file, from, to, || {
-            let repository = self.opened().map_err(std::io::Error::other)?;
-            match self.is_at(&repository).map_err(std::io::Error::other)? {
+            let repository = self.opened().map_err(io::Error::other)?;
+            match self.is_at(&repository).map_err(io::Error::other)? {
                 Seen::Tip(tip) => Ok(Some(tip)),
                 _ => Ok(None),
             }

@@ -125,9 +125,13 @@ fn remove_but(fetched: &Path, keep: usize) {
     let (done, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, path)| path.join(DONE).exists());
     let going = done.len().saturating_sub(keep);
     for (_, path) in done.into_iter().take(going).chain(rest) {
-        // The lock goes with the directory; whoever waits for it notices.
-        if let Ok(Some(_held)) = Held::lock(&path, FlockOperation::NonBlockingLockExclusive) {
-            let _ = fs::remove_dir_all(&path);
+        if let Ok(Some(held)) = Held::lock(&path, FlockOperation::NonBlockingLockExclusive) {
+            // Out of the way first: somebody could make a new lock in a directory that is about to go.
+            let Ok(random) = random_hex(8) else { continue };
+            let gone = fetched.join(format!("removed-{random}"));
+            if fs::rename(&held.path, &gone).is_ok() {
+                let _ = fs::remove_dir_all(&gone);
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::repository::git::pack::{Pack, remove_abandoned};
 use crate::repository::git::wire::{
     self, Advertisement, Connected, Conversation, Fetch, Filter, Service, Transport, Update,
 };
+use crate::store::StoreError;
 
 #[derive(Debug)]
 pub struct RemoteBranch {
@@ -45,30 +46,42 @@ impl RemoteBranch {
         self.cache.join("fetched")
     }
 
-    /// What `ask` asks for, from an earlier run or from the server.
+    /// What `ask` asks for, from an earlier run or from the server. `needed` is an object that has to be among it.
     fn kept(
         &self,
-        name: &str,
-        connected: Connected,
+        (name, needed): (&str, Oid),
+        mut connected: Connected,
         progress: &Progress,
         cancel: &Cancel,
-        ask: impl FnOnce(&Advertisement) -> Fetch,
+        ask: impl Fn(&Advertisement) -> Fetch,
     ) -> Result<Objects, RepositoryError> {
         let fetched = self.fetched();
         fetched::make_room(&fetched);
         let failed = || RepositoryError::local("keep what is fetched in", &fetched);
-        let (held, is_filled) = Held::open(&fetched, name).map_err(failed())?;
-        if !is_filled {
-            held.clear().map_err(failed())?;
-            let (advertisement, conversation) = match connected {
-                Some(connected) => connected,
-                None => self.connect(Service::Fetch)?,
-            };
-            let request = ask(&advertisement);
-            self.fetch(&advertisement, conversation, &request, &held.path, progress, cancel)?;
-            held.done().map_err(failed())?;
+        loop {
+            let (held, is_filled) = Held::open(&fetched, name).map_err(failed())?;
+            if !is_filled {
+                held.clear().map_err(failed())?;
+                let (advertisement, conversation) = match connected.take() {
+                    Some(connected) => connected,
+                    None => self.connect(Service::Fetch)?,
+                };
+                let request = ask(&advertisement);
+                self.fetch(&advertisement, conversation, &request, &held.path, progress, cancel)?;
+                held.done().map_err(failed())?;
+            }
+            let objects = Objects::fetched(held, self.transport.location());
+            if objects.reader().is_ok_and(|reader| reader.has(needed)) {
+                return Ok(objects);
+            }
+            objects.spoil();
+            if !is_filled {
+                // History was written anew between the look and the fetch.
+                let location = self.transport.location();
+                let reason = "its history was changed at this moment".to_owned();
+                return Err(StoreError::Temporary { location, reason }.into());
+            }
         }
-        Ok(Objects::fetched(held, self.transport.location()))
     }
 
     fn fetch(
@@ -94,6 +107,24 @@ impl RemoteBranch {
         Ok(())
     }
 
+    /// What to ask for to have `commit`, and how many commits that lies before it; `None`: nobody knows. Many servers give
+    /// only what a branch is at, which may have moved since somebody looked.
+    fn way_to(
+        &self,
+        commit: Oid,
+        tip: Oid,
+        behind: u32,
+        advertisement: &Advertisement,
+    ) -> (Oid, Option<u32>) {
+        let here = advertisement.references.get(&self.reference).copied().unwrap_or(tip);
+        match here {
+            _ if wire::takes_any_commit(advertisement) => (commit, Some(0)),
+            here if here == commit => (commit, Some(0)),
+            here if here == tip => (tip, Some(behind)),
+            here => (here, None),
+        }
+    }
+
     fn ask_for_commits(
         &self,
         tip: Oid,
@@ -107,12 +138,15 @@ impl RemoteBranch {
         // a restore will ask for next.
         let keep = alone && !wire::supports_filter(&connected.0);
         let name = format!("commits-{tip}");
-        let objects = self.kept(&name, Some(connected), &progress, &cancel, |_| Fetch {
-            wants: vec![tip],
-            haves: known.complete.clone(),
-            depth: alone.then_some(1),
-            filter: Some(Filter::NoTrees),
-            ..Fetch::default()
+        let objects = self.kept((&name, tip), Some(connected), &progress, &cancel, |advertisement| {
+            let (want, behind) = self.way_to(tip, tip, 0, advertisement);
+            Fetch {
+                wants: vec![want],
+                haves: known.complete.clone(),
+                depth: behind.filter(|_| alone).map(|behind| behind.saturating_add(1)),
+                filter: Some(Filter::NoTrees),
+                ..Fetch::default()
+            }
         })?;
         Ok((objects, keep))
     }
@@ -222,11 +256,12 @@ impl Branch for RemoteBranch {
             Part::Trees if !fetched::is_filled(&self.fetched(), &whole) => format!("trees-{whole}"),
             _ => whole,
         };
-        self.kept(&name, None, progress, cancel, |advertisement| {
-            let direct = behind == 0 || wire::takes_any_commit(advertisement);
+        // By its tree, since a lease has the same.
+        self.kept((&name, tree), None, progress, cancel, |advertisement| {
+            let (want, behind) = self.way_to(commit, tip, behind, advertisement);
             Fetch {
-                wants: vec![if direct { commit } else { tip }],
-                depth: Some(if direct { 1 } else { behind.saturating_add(1) }),
+                wants: vec![want],
+                depth: behind.map(|behind| behind.saturating_add(1)),
                 filter: (part == Part::Trees).then_some(Filter::NoBlobs),
                 ..Fetch::default()
             }
@@ -235,8 +270,10 @@ impl Branch for RemoteBranch {
 
     fn everything(&self, tip: Oid, progress: &Progress, cancel: &Cancel) -> Result<Objects, RepositoryError> {
         let name = format!("all-{tip}");
-        let everything = Fetch { wants: vec![tip], ..Fetch::default() };
-        self.kept(&name, None, progress, cancel, |_| everything)
+        self.kept((&name, tip), None, progress, cancel, |advertisement| Fetch {
+            wants: vec![self.way_to(tip, tip, 0, advertisement).0],
+            ..Fetch::default()
+        })
     }
 
     fn workshop(&self) -> Result<PathBuf, RepositoryError> {
