@@ -15,9 +15,9 @@ pub const MANIFEST: &[u8] = b"manifest";
 pub const FORMAT: u64 = 1;
 const README: &[u8] = b"README";
 
-/// A segment of the manifest ends before a path whose hash ends in so many zero bits: about every 128th. So a change
+/// A segment of the manifest ends before a path whose hash ends in so many zero bits: about every 32nd. So a change
 /// moves the ends of its own segment only, and all others are shared with the commit before.
-const SEGMENT_MASK: u64 = 0x7f;
+const SEGMENT_MASK: u64 = 0x1f;
 /// However the hashes fall.
 const LONGEST_SEGMENT: usize = 2_000;
 
