@@ -43,7 +43,8 @@ pub(super) fn run(git: &Git, request: &BackupRequest<'_>) -> Result<BackupReport
     check_identity(git, request, &tip)?;
     let holder = git.holder_at(&tip)?;
     let epoch = may_write(git, request, holder.as_ref())?;
-    let before = Before { parent: parent_of(git, &tip)?, epoch, tip };
+    let present = holder.map_or(epoch, |holder| holder.epoch);
+    let before = Before { parent: parent_of(git, &tip)?, epoch, present, tip };
     let left_over = LeftOver::settle(git, &before.tip);
     let root = Root::open(request.root)?;
     let rows = Rows::open(&git.cache.join(ROWS)).filter(|rows| rows.tree == before.tip.commit.tree);
@@ -87,7 +88,10 @@ struct Before {
     tip: Link,
     /// The newest snapshot.
     parent: Option<Summary>,
+    /// Of the new snapshot.
     epoch: Epoch,
+    /// Of whoever wrote last: where nothing is committed it stays that one's.
+    present: Epoch,
 }
 
 fn check_identity(git: &Git, request: &BackupRequest<'_>, tip: &Link) -> Result<(), RepositoryError> {
@@ -174,9 +178,9 @@ fn store(
     let mut report = BackupReport { added_bytes, stored_bytes, ..unchanged(request, before, gathered) };
     report.snapshot = None;
     if request.dry_run {
-        report.epoch = 0;
         return Ok(report);
     }
+    report.epoch = before.epoch;
     // Told to stop when everything was read: what was read last may be of a time when the app was held no longer.
     if request.cancel.is_cancelled() {
         return Err(RepositoryError::Cancelled.into());
@@ -305,7 +309,7 @@ pub(super) fn collect(reader: &Reader, tree: Oid, found: &mut HashSet<Oid>) -> R
 fn unchanged(request: &BackupRequest<'_>, before: &Before, gathered: Gathered) -> BackupReport {
     BackupReport {
         snapshot: before.parent.clone().filter(|_| !request.dry_run),
-        epoch: if request.dry_run { 0 } else { before.epoch },
+        epoch: if request.dry_run { 0 } else { before.present },
         totals: gathered.totals,
         files_read: gathered.files_read,
         bytes_read: gathered.bytes_read,
