@@ -11,10 +11,10 @@ use crate::repository::git::known::RowWriter;
 use crate::repository::git::objects::Objects;
 use crate::repository::git::oid::Oid;
 use crate::repository::git::{Git, Located};
-use crate::repository::scan::{StatRow, settle};
+use crate::repository::scan::{StatRow, is_as_restored, settle};
 use crate::repository::{BackupRequest, RepositoryError};
-use crate::snapshot::{Entry, Kind, SnapshotId};
-use crate::tree::{FileKind, Found, Root, Walk};
+use crate::snapshot::SnapshotId;
+use crate::tree::{Root, Walk};
 
 pub(super) fn run(git: &Git, id: &SnapshotId, request: &BackupRequest<'_>) -> Result<(), RepositoryError> {
     let Located { wanted, .. } = git.locate(id)?;
@@ -56,13 +56,4 @@ fn note(
     let finished = rows.finish(tree, &all).map_err(failed());
     let _ = fs::remove_file(path.with_extension("part"));
     finished
-}
-
-fn is_as_restored(entry: &Entry, found: &Found) -> bool {
-    let kind = match (&entry.kind, found.stat.kind) {
-        (Kind::File { size, .. }, FileKind::File) => *size == found.stat.size,
-        (Kind::File { .. }, _) | (_, FileKind::File) => false,
-        _ => true,
-    };
-    kind && entry.mtime == found.stat.mtime
 }

@@ -8,11 +8,10 @@ use crossbeam_channel::bounded;
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::parent::load;
 use crate::repository::packed::{Packed, document};
-use crate::repository::scan::StatRow;
-use crate::repository::scan::settle;
+use crate::repository::scan::{StatRow, is_as_restored, settle};
 use crate::repository::{BackupRequest, RepositoryError};
-use crate::snapshot::{Entry, Kind, SnapshotId};
-use crate::tree::{FileKind, Found, Root, Walk};
+use crate::snapshot::SnapshotId;
+use crate::tree::{Root, Walk};
 
 /// Entries of the tree, in memory.
 const WALKED_AHEAD: usize = 4096;
@@ -55,13 +54,4 @@ pub(super) fn run(
         cache.keep_only(&document.segments);
         Ok(())
     })
-}
-
-fn is_as_restored(entry: &Entry, found: &Found) -> bool {
-    let kind = match (&entry.kind, found.stat.kind) {
-        (Kind::File { size, .. }, FileKind::File) => *size == found.stat.size,
-        (Kind::File { .. }, _) | (_, FileKind::File) => false,
-        _ => true,
-    };
-    kind && entry.mtime == found.stat.mtime
 }

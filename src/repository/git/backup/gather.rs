@@ -13,7 +13,7 @@ use crate::repository::git::known::{Row, RowReader, RowWriter, Rows};
 use crate::repository::git::layout::Layout;
 use crate::repository::git::oid::Oid;
 use crate::repository::git::sink::Sink;
-use crate::repository::scan::{Problems, StatRow, settle};
+use crate::repository::scan::{Problems, StatRow, bare_directory, settle};
 use crate::repository::{BackupRequest, RepositoryError, Totals};
 use crate::snapshot::{Entry, Kind, NamedEntry, RelativePath};
 use crate::tree::{EntryReader, FileKind, Found, Root, Walk};
@@ -383,17 +383,4 @@ fn another_name(first: &Row, path: RelativePath) -> Result<Row, RepositoryError>
         serde_json::from_slice(&first.line).map_err(|error| RepositoryError::Worker(error.to_string()))?;
     let entry = Entry { path, hard_link: Some(first.path.clone()), ..named.entry };
     row_of(entry, first.stat, first.kind, first.content.map(|(_, oid): (_, Oid)| oid))
-}
-
-fn bare_directory(found: &Found) -> Entry {
-    Entry {
-        path: found.path.clone(),
-        kind: Kind::Directory,
-        mode: found.stat.mode,
-        uid: found.stat.uid,
-        gid: found.stat.gid,
-        mtime: found.stat.mtime,
-        attributes: Vec::new(),
-        hard_link: None,
-    }
 }

@@ -7,7 +7,7 @@ use crate::repository::packed::backup::links::{Content, Member, linked};
 use crate::repository::packed::backup::pipeline::Pipeline;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::parent::{Former, ParentReader, pieces};
-use crate::repository::scan::{StatRow, settle};
+use crate::repository::scan::{StatRow, bare_directory, settle};
 use crate::repository::{BackupRequest, RepositoryError};
 use crate::snapshot::{Entry, Kind};
 use crate::tree::holes::may_have_holes;
@@ -111,19 +111,6 @@ fn other(
             pipeline.problems.add(&found.path, &error.to_string());
             Ok(())
         }
-    }
-}
-
-fn bare_directory(found: &Found) -> Entry {
-    Entry {
-        path: found.path.clone(),
-        kind: Kind::Directory,
-        mode: found.stat.mode,
-        uid: found.stat.uid,
-        gid: found.stat.gid,
-        mtime: found.stat.mtime,
-        attributes: Vec::new(),
-        hard_link: None,
     }
 }
 
