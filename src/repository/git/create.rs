@@ -92,7 +92,7 @@ pub(super) fn take_over(git: &Git, writer: &Writer) -> Result<Epoch, RepositoryE
 pub(super) fn next_epoch(before: Epoch, now: Timestamp) -> Epoch {
     let milliseconds =
         now.seconds.saturating_mul(1_000).saturating_add(i64::from(now.nanoseconds / 1_000_000));
-    (before + 1).max(u64::try_from(milliseconds).unwrap_or(0))
+    before.saturating_add(1).max(u64::try_from(milliseconds).unwrap_or(0))
 }
 
 fn lease(git: &Git, tip: &Link, writer: &Writer, epoch: Epoch) -> Result<Oid, RepositoryError> {

@@ -204,7 +204,11 @@ pub fn holder(chain: &[Link]) -> Option<Holder> {
     }
     // Whoever wrote after us cuts us off, with or without a lease.
     let before = chain.iter().filter_map(|link| link.said.holder()).map(|holder| holder.epoch).max();
-    Some(Holder { epoch: before.unwrap_or(0) + 1, volume_id: String::new(), host: tip.commit.author.clone() })
+    Some(Holder {
+        epoch: before.unwrap_or(0).saturating_add(1),
+        volume_id: String::new(),
+        host: tip.commit.author.clone(),
+    })
 }
 
 /// How many steps lie between the first of the chain and a commit in it.
