@@ -340,10 +340,7 @@ fn memory_limits_hold_whatever_the_size() {
     assert!(!second.was_too_large("volkeep-init"));
     let said = second.log("volkeep-init");
     println!("restored: {}", said.lines().last().unwrap_or_default());
-    shell(
-        "diff -r \"$1/data\" \"$2/data\"",
-        &[claim.as_os_str(), applied.claim("second").as_os_str()],
-    );
+    shell("diff -r \"$1/data\" \"$2/data\"", &[claim.as_os_str(), applied.claim("second").as_os_str()]);
     second.delete();
 }
 

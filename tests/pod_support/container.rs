@@ -63,7 +63,8 @@ pub fn create(pod: &Value, container: &Value, place: &Place<'_>, objects: &Objec
         only_known("a volume mount", mount, &["name", "mountPath", "subPath", "readOnly"]);
         said.push(volume(mount, place.volumes));
     }
-    let words = |key: &str| list(container, key).iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+    let words =
+        |key: &str| list(container, key).iter().map(|word| word.as_str().unwrap().to_owned()).collect();
     let (mut command, arguments): (Vec<String>, Vec<String>) = (words("command"), words("args"));
     if !command.is_empty() {
         said.push(format!("--entrypoint={}", command.remove(0)));

@@ -75,7 +75,17 @@ impl<'a> Pod<'a> {
         pod.make_volumes(&site.path(&format!("claims/{claim}")));
         let network = pod.container("network");
         let image = "debian:trixie-slim";
-        docker_ok(&["run", "--detach", "--name", &network, "--network", &site.name, image, "sleep", "infinity"]);
+        docker_ok(&[
+            "run",
+            "--detach",
+            "--name",
+            &network,
+            "--network",
+            &site.name,
+            image,
+            "sleep",
+            "infinity",
+        ]);
         pod
     }
 
@@ -266,7 +276,8 @@ impl<'a> Pod<'a> {
                 .unwrap(),
             number => number.clone(),
         };
-        self.curl(&["--output", "/dev/null", &format!("http://localhost:{port}{}", text(get, "path"))]).code == 0
+        self.curl(&["--output", "/dev/null", &format!("http://localhost:{port}{}", text(get, "path"))]).code
+            == 0
     }
 
     fn await_probe(&self, container: &Value, kind: &str) {
