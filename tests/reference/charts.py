@@ -5,13 +5,14 @@
 
 `lint` fails when Helm has anything against the chart but that it has no icon. `render` prints what would be installed
 on that version of Kubernetes, an object of JSON a document: the chart is installed into a cluster that is nothing but a
-few answers on loopback.
+few answers on loopback. Charts that it depends on by file:// are brought along.
 """
 
 import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -52,7 +53,7 @@ def main():
 def lint(chart):
     with tempfile.TemporaryDirectory() as at:
         config = configuration(at, "http://127.0.0.1:1")
-        found = asyncio.run(helm_sdkpy.Lint(config).run(chart))
+        found = asyncio.run(helm_sdkpy.Lint(config).run(complete(chart, at)))
     # Severities: 1 is for information, such as a missing icon.
     worse = [message for message in found["Messages"] or [] if message["Severity"] > 1]
     if found["Errors"] or worse or found["TotalChartsLinted"] != 1:
@@ -64,12 +65,21 @@ def render(chart, release, kubernetes, values):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as at:
         config = configuration(at, f"http://127.0.0.1:{server.server_port}")
-        action = helm_sdkpy.Install(config).run(release, chart, values=values, wait=False)
+        action = helm_sdkpy.Install(config).run(release, complete(chart, at), values=values, wait=False)
         try:
             installed = asyncio.run(action)
         except helm_sdkpy.HelmError as error:
             sys.exit(str(error))
     return installed["manifest"]
+
+
+def complete(chart, at):
+    """A copy of the chart as `helm dependency build` would leave it."""
+    copy = shutil.copytree(chart, Path(at, "chart", Path(chart).name))
+    for one in yaml.safe_load(Path(chart, "Chart.yaml").read_text()).get("dependencies", []):
+        source = Path(chart, one["repository"].removeprefix("file://"))
+        shutil.copytree(source, Path(copy, "charts", one["name"]))
+    return str(copy)
 
 
 def configuration(at, address):
