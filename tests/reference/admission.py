@@ -16,6 +16,9 @@ from pathlib import Path
 import jmespath
 import yaml
 
+# Beside this Python, where tests/reference/manifests puts it.
+KUBECTL = Path(sys.executable).parent / "kubectl"
+
 
 def main():
     policy = yaml.safe_load(Path(sys.argv[1]).read_text())
@@ -70,7 +73,7 @@ def merged(pod, patch):
             "kustomization.yaml": {"resources": ["pod.yaml"], "patches": [{"path": "patch.yaml", "target": target}]},
         }.items():
             Path(at, name).write_text(yaml.safe_dump(content))
-        built = subprocess.run(["kubectl", "kustomize", at], stdout=subprocess.PIPE, check=True)
+        built = subprocess.run([KUBECTL, "kustomize", at], stdout=subprocess.PIPE, check=True)
         return yaml.safe_load(built.stdout)
 
 
