@@ -60,33 +60,10 @@ them are items of a list, or keys of a mapping, without indentation.
 
 {{/* For spec.volumes. The volume with the data is not among them. */}}
 {{- define "volkeep.volumes" -}}
-- name: volkeep-config
-  configMap:
-    name: {{ include "volkeep.configMapName" . }}
-{{- if .Values.webIdentity.enabled }}
-- name: volkeep-token
-  projected:
-    defaultMode: 0440
-    sources:
-      - serviceAccountToken:
-          path: token
-          audience: {{ .Values.webIdentity.audience }}
-          expirationSeconds: {{ int .Values.webIdentity.expirationSeconds }}
-{{- else }}
-{{- with .Values.init.secretName }}
-- name: volkeep-init-keys
-  secret:
-    secretName: {{ . }}
-    defaultMode: 0440
-{{- end }}
+{{ include "volkeep.commonVolumes" . }}
+{{- include "volkeep.keys" (dict "context" . "name" "volkeep-init-keys" "one" .Values.init) }}
 {{- if .Values.sidecar.enabled }}
-{{- with .Values.sidecar.secretName }}
-- name: volkeep-sidecar-keys
-  secret:
-    secretName: {{ . }}
-    defaultMode: 0440
-{{- end }}
-{{- end }}
+{{- include "volkeep.keys" (dict "context" . "name" "volkeep-sidecar-keys" "one" .Values.sidecar) }}
 {{- end }}
 {{- end }}
 
@@ -150,5 +127,30 @@ env:
 {{- end }}
 {{- with .one.volumeMounts }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "volkeep.commonVolumes" -}}
+- name: volkeep-config
+  configMap:
+    name: {{ include "volkeep.configMapName" . }}
+{{- if .Values.webIdentity.enabled }}
+- name: volkeep-token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: {{ .Values.webIdentity.audience }}
+          expirationSeconds: {{ int .Values.webIdentity.expirationSeconds }}
+{{- end }}
+{{- end }}
+
+{{- define "volkeep.keys" -}}
+{{- if and .one.secretName (not .context.Values.webIdentity.enabled) }}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .one.secretName }}
+    defaultMode: 0440
 {{- end }}
 {{- end }}
