@@ -11,8 +11,10 @@ mod manifests_support;
 mod support;
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use manifests_support::VERSION;
+use manifests_support::configured::configuration;
 use manifests_support::objects::{find, list, name, of_kind, text};
 use manifests_support::pods::pods;
 use manifests_support::render::{
@@ -97,8 +99,8 @@ fn the_schemas_of_three_versions_accept_everything() {
 #[ignore = "needs the tools for manifests: tests/run"]
 fn the_schemas_refuse_what_they_do_not_know() {
     // What is new since then.
-    validate(OLDER, &[&kustomize("statefulset")]).expect_code(1).says(&["restartPolicy"]);
-    let mut misspelt = kustomize("statefulset");
+    validate(OLDER, &[&statefulset()]).expect_code(1).says(&["restartPolicy"]);
+    let mut misspelt = statefulset();
     *at(&mut misspelt, "StatefulSet", "/spec/template/spec/terminationGracePeriod") = json!(60);
     validate(KUBERNETES[0], &[&misspelt]).expect_code(1).says(&["terminationGracePeriod"]);
 }
@@ -175,7 +177,7 @@ fn what_does_not_hang_together_is_found() {
         ("/spec", "serviceName", json!("none"), "there is no Service none"),
         ("/spec", "volumeClaimTemplates/0/spec/resources/requests/storage", json!("ten"), "a claim for"),
     ] {
-        let mut changed = with_secrets(kustomize_once());
+        let mut changed = with_secrets(statefulset());
         *at(&mut changed, "StatefulSet", &format!("{below}/{path}")) = value.clone();
         let found = faults(&changed.objects).join("\n");
         assert!(found.contains(fault), "{below}/{path} as {value} was not found:\n{found}");
@@ -188,7 +190,7 @@ fn what_does_not_hang_together_is_found() {
         ("ConfigMap", "/data/config.yaml", json!("volume: { pth: /data }"), "did you mean `path`"),
         ("Secret", "/stringData", json!({"id": "x"}), "nothing brings /run/secrets/volkeep/access-key-id"),
     ] {
-        let mut changed = with_secrets(kustomize_once());
+        let mut changed = with_secrets(statefulset());
         *at(&mut changed, kind, path) = value;
         let found = faults(&changed.objects).join("\n");
         assert!(found.contains(fault), "{kind}{path} was not found:\n{found}");
@@ -198,7 +200,7 @@ fn what_does_not_hang_together_is_found() {
 #[test]
 #[ignore = "needs the tools for manifests: tests/run"]
 fn the_ordinary_sidecar_is_the_native_one_elsewhere() {
-    let (native, ordinary) = (kustomize("statefulset"), kustomize("without-native-sidecars"));
+    let (native, ordinary) = (statefulset(), kustomize("without-native-sidecars"));
     let (native, ordinary) = (&pods(&native.objects)[0], &pods(&ordinary.objects)[0]);
     assert_eq!(native.init_containers().len(), ordinary.init_containers().len() + 1);
     let mut moved = ordinary.container("volkeep-sidecar").unwrap().clone();
@@ -208,6 +210,30 @@ fn the_ordinary_sidecar_is_the_native_one_elsewhere() {
     );
     moved["restartPolicy"] = json!("Always");
     assert_eq!(&moved, native.container("volkeep-sidecar").unwrap());
+}
+
+#[test]
+#[ignore = "needs the tools for manifests: tests/run"]
+fn each_of_several_replicas_has_a_repository_of_its_own() {
+    let mut rendered = with_secrets(statefulset());
+    for number in 0..2 {
+        let place = format!("/spec/template/spec/initContainers/{number}/env");
+        let variables = at(&mut rendered, "StatefulSet", &place).as_array_mut().unwrap();
+        for mut variable in
+            block("deploy/kubernetes/README.md", "## Several replicas").as_array().unwrap().clone()
+        {
+            // As Kubernetes would fill it in.
+            variable["value"] = json!(text(&variable["value"]).replace("$(POD_NAME)", "wiki-1"));
+            assert!(variables.iter().all(|other| other["name"] != variable["name"]));
+            variables.push(variable);
+        }
+    }
+    assert_eq!(faults(&rendered.objects), Vec::<String>::new());
+    let objects = &rendered.objects;
+    let pod = &pods(objects)[0];
+    let config = configuration(pod, pod.container("volkeep-init").unwrap(), objects).unwrap();
+    assert_eq!(config["volume"]["identity"], "wiki-1");
+    assert!(text(&config["repositories"][0]["url"]).contains("/wiki-1?"), "{config}");
 }
 
 #[test]
@@ -230,7 +256,7 @@ fn by_web_identity_no_keys_are_left() {
     let map = |of: &Rendered| {
         text(&find(&of.objects, "ConfigMap", "volkeep").unwrap()["data"]["config.yaml"]).to_owned()
     };
-    let mut plain: Value = serde_saphyr::from_str(&map(&kustomize("statefulset"))).unwrap();
+    let mut plain: Value = serde_saphyr::from_str(&map(&statefulset())).unwrap();
     let own: Value = serde_saphyr::from_str(&map(&rendered)).unwrap();
     plain["repositories"] = own["repositories"].clone();
     assert_eq!(plain, own);
@@ -360,7 +386,7 @@ fn everything() -> Vec<Rendered> {
     for rendered in &mut all {
         if rendered.name == "jobs" {
             // They work on what the others brought.
-            rendered.objects.extend(kustomize_once().objects);
+            rendered.objects.extend(statefulset().objects);
         }
         if find(&rendered.objects, "StatefulSet", "wiki").is_some() {
             *rendered = with_secrets(rendered.clone());
@@ -374,6 +400,7 @@ fn everything() -> Vec<Rendered> {
     }
     for (name, own) in [
         ("the least there must be", json!({})),
+        ("the values of its README", block("deploy/helm/volkeep/README.md", "## By itself")),
         (
             "a Deployment",
             json!({"kind": "Deployment", "volume": {"layout": "mount-point", "storageClassName": "fast"}}),
@@ -468,8 +495,18 @@ fn secrets(names: [&str; 2]) -> Vec<Value> {
         .to_vec()
 }
 
-fn kustomize_once() -> Rendered {
-    kustomize("statefulset")
+/// The one that most of the others rest on.
+fn statefulset() -> Rendered {
+    static BUILT: OnceLock<Rendered> = OnceLock::new();
+    BUILT.get_or_init(|| kustomize("statefulset")).clone()
+}
+
+/// The first block of YAML behind a heading.
+fn block(page: &str, heading: &str) -> Value {
+    let page = read(page);
+    let (_, below) = page.split_once(heading).unwrap_or_else(|| panic!("there is no {heading}"));
+    let (_, block) = below.split_once("```yaml\n").unwrap();
+    serde_saphyr::from_str(block.split("```").next().unwrap()).unwrap()
 }
 
 fn with_secrets(mut rendered: Rendered) -> Rendered {

@@ -50,7 +50,7 @@ fn selectors(objects: &[Value], all: &[Pod<'_>], found: &mut Vec<String>) {
         for port in list(&service["spec"], "ports") {
             let leads =
                 |pod: &&Pod<'_>| !port["targetPort"].is_string() || has_port(pod, &port["targetPort"]);
-            if !behind.iter().all(|pod| leads(pod)) {
+            if !behind.iter().all(leads) {
                 found.push(format!("Service {}: {port} leads nowhere", name(service)));
             }
         }
@@ -262,7 +262,7 @@ fn roles(pod: &Pod<'_>, found: &mut Vec<String>) {
     } else if !sidecar["restartPolicy"].is_null() {
         complain("an ordinary container has no restartPolicy");
     }
-    if !sidecar["livenessProbe"]["httpGet"]["path"].as_str().is_some_and(|path| path == "/healthz") {
+    if sidecar["livenessProbe"]["httpGet"]["path"] != "/healthz" {
         complain("nobody notices when the sidecar hangs");
     }
     let spec = &pod.controller["spec"];
@@ -373,9 +373,11 @@ fn end(pod: &Pod<'_>, container: &Value, config: &Value, found: &mut Vec<String>
     if config["sidecar"]["backup_on_shutdown"] == true && !native {
         found.push("a last backup of an app that is still writing".to_owned());
     }
-    let port = text(&config["sidecar"]["listen"]).rsplit(':').next().unwrap_or_default().to_owned();
-    let listens = text(&config["sidecar"]["listen"]).starts_with("0.0.0.0:");
-    if !listens || !list(container, "ports").iter().any(|one| one["containerPort"].to_string() == port) {
+    let port =
+        text(&config["sidecar"]["listen"]).strip_prefix("0.0.0.0:").and_then(|port| port.parse::<u64>().ok());
+    let open =
+        |wanted| list(container, "ports").iter().any(|one| one["containerPort"].as_u64() == Some(wanted));
+    if !port.is_some_and(open) {
         found.push("the sidecar does not listen where it is asked".to_owned());
     }
     if labels(&pod.metadata["annotations"]).get("prometheus.io/scrape").is_none_or(|scrape| scrape != "true")
