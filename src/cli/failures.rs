@@ -1,5 +1,6 @@
 //! Which exit code and which hint belong to which error. Only here is the way out put into words.
 
+use crate::base::action::ActionError;
 use crate::base::process::ProcessError;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::{git_hints, hints};
@@ -176,12 +177,11 @@ fn refusal(reason: &Refusal) -> &'static str {
 }
 
 fn hook_hint(error: &HookError) -> Option<&'static str> {
-    Some(match error {
-        HookError::Failed { .. } => "what it said is in the log, with the hook's name",
-        HookError::Process { source: ProcessError::TimedOut { .. }, .. } => {
-            "its `timeout` says how long it may take"
-        }
-        HookError::Status { .. } => "its `expect` says which statuses are success",
+    let HookError::Action { source, .. } = error else { return None };
+    Some(match source {
+        ActionError::Failed { .. } => "what it said is in the log, with the hook's name",
+        ActionError::Process(ProcessError::TimedOut { .. }) => "its `timeout` says how long it may take",
+        ActionError::Status { .. } => "its `expect` says which statuses are success",
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! The configuration: file, environment and flags become one checked `Config`. Only `cli` may import it; every
 //! other module owns its own options.
 
+pub mod actions;
 pub mod checks;
 pub mod environment;
 pub mod error;
