@@ -86,6 +86,11 @@ impl<'de> Deserialize<'de> for HiddenText {
 }
 
 impl HttpFields {
+    /// A plain GET.
+    pub fn get(url: Option<HiddenText>, expect: &[u16], ca_file: Option<PathBuf>) -> Self {
+        Self { url, expect: expect.to_vec(), ca_file, ..Self::default() }
+    }
+
     pub fn fault(&self) -> Result<(), String> {
         match (&self.url, &self.url_file) {
             (Some(HiddenText(url)), None) => {

@@ -22,6 +22,7 @@ pub mod schema;
 mod section;
 pub mod show;
 pub mod sidecar;
+pub mod steps;
 pub mod surroundings;
 mod values;
 
