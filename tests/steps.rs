@@ -308,6 +308,17 @@ fn what_never_comes_is_given_up_in_time() {
 }
 
 #[test]
+fn a_step_that_fails_is_told_to_the_hooks() {
+    let failed = "[{command: [sh, -c, 'echo \"$VOLKEEP_ERROR\" > $LAB/error']}]";
+    let lab = with_steps(begun(), "[{name: broken, run: ['false']}]");
+    let failed = failed.replace("$LAB", lab.path("").to_str().unwrap());
+    let lab = lab.with("VOLKEEP_INIT_HOOKS_FAILED", failed);
+    lab.exits(1, &["init"]);
+    let error = fs::read_to_string(lab.path("error")).unwrap();
+    assert_eq!(error, "step broken: `false` ended with exit code 1\n");
+}
+
+#[test]
 fn a_command_that_hangs_is_ended() {
     let lab = with_steps(begun(), "[{name: slow, run: [sleep, '600'], timeout: 200ms}]");
     let started = Instant::now();

@@ -271,7 +271,7 @@ impl HookSpec {
     pub fn action(&self) -> Action {
         let fields = &self.fields;
         let kind = match (&fields.http, &fields.signal, self.signal) {
-            (Some(http), ..) => Kind::Http(http.action()),
+            (Some(http), ..) => Kind::Http(Box::new(http.action())),
             (None, Some(SignalFields { process, pid_file, .. }), Some(signal)) => {
                 Kind::Signal(SignalAction { signal, process: process.clone(), pid_file: pid_file.clone() })
             }

@@ -342,7 +342,7 @@ impl StepSpec {
         let fields = &self.fields;
         match (&self.what, &fields.wait_for, &fields.render, &fields.http) {
             (What::WaitFor(target), Some(wait), ..) => Kind::WaitFor(match target {
-                Target::Http => Wait::Http(wait.request().action()),
+                Target::Http => Wait::Http(Box::new(wait.request().action())),
                 Target::Tcp { host, port } => Wait::Tcp { host: host.clone(), port: *port },
                 Target::Dns(host) => Wait::Dns(host.clone()),
                 Target::File(path) => Wait::File(path.clone()),
@@ -367,7 +367,7 @@ impl StepSpec {
                 values_file: render.values_file.clone(),
             }),
             (What::Http, _, _, Some(http)) => {
-                Kind::Http { request: http.request.action(), already: http.already.clone() }
+                Kind::Http { request: Box::new(http.request.action()), already: http.already.clone() }
             }
             _ => Kind::Run(CommandAction {
                 argv: fields.run.clone().unwrap_or_default(),

@@ -21,7 +21,7 @@ pub struct Action {
 pub enum Kind {
     Command(CommandAction),
     /// What is said about the job goes along as headers: `VOLKEEP_JOB` is `Volkeep-Job`.
-    Http(HttpAction),
+    Http(Box<HttpAction>),
     Signal(SignalAction),
 }
 

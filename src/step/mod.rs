@@ -44,7 +44,7 @@ pub enum Kind {
     Render(Render),
     Run(CommandAction),
     Http {
-        request: HttpAction,
+        request: Box<HttpAction>,
         /// Statuses that mean that it was done before.
         already: Vec<u16>,
     },

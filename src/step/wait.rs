@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub enum Wait {
     /// An answer with a status that is expected.
-    Http(HttpAction),
+    Http(Box<HttpAction>),
     /// Somebody accepts connections.
     Tcp { host: String, port: u16 },
     /// The name leads to an address.
@@ -40,10 +40,12 @@ impl Wait {
     /// What is waited for, without secrets.
     pub fn what(&self) -> String {
         match self {
-            Self::Http(HttpAction { url: Text::Value(url), .. }) => {
-                url.reveal().parse().map_or_else(|_| "an answer".to_owned(), |url: Url| url.place())
-            }
-            Self::Http(_) => "an answer".to_owned(),
+            Self::Http(request) => match &request.url {
+                Text::Value(url) => {
+                    url.reveal().parse().map_or_else(|_| "an answer".to_owned(), |url: Url| url.place())
+                }
+                Text::File(_) => "an answer".to_owned(),
+            },
             Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             Self::Tcp { host, port } => format!("{host}:{port}"),
             Self::Dns(host) => format!("the name {host}"),

@@ -79,7 +79,7 @@ pub(super) fn run(
     options: &InitOptions,
     lock: Option<LockGuard>,
 ) -> Result<Vec<StepReport>, OpsError> {
-    let Some(marker) = scope.volume.read_marker()? else { return Ok(Vec::new()) };
+    let marker = scope.volume.read_marker()?.ok_or_else(changed_meanwhile)?;
     let mut turn = Turn { scope, marker, lock };
     let mut reports = Vec::new();
     for (number, step) in options.steps.iter().enumerate() {
@@ -128,6 +128,9 @@ impl Turn<'_> {
             }
             report(StepResult::Skipped, Some(reason(why)), 0, 0.0)
         };
+        if self.lock.is_none() {
+            self.look()?;
+        }
         if let Verdict::Skip(why) = verdict(step, &facts(&self.marker)) {
             return Ok(skipped(why));
         }
@@ -159,24 +162,27 @@ impl Turn<'_> {
         Ok(report(result, note, did.attempts, did.seconds))
     }
 
+    /// What happened while the lock was not held. On other data than what was made ready, other steps are due.
+    fn look(&mut self) -> Result<(), OpsError> {
+        let same = self.scope.volume.read_marker()?.filter(|now| {
+            now.phase == Phase::Ready
+                && now.volume_id == self.marker.volume_id
+                && now.ready_since == self.marker.ready_since
+        });
+        self.marker = same.ok_or_else(changed_meanwhile)?;
+        Ok(())
+    }
+
     /// The volume's lock, and the volume as it was when it was made ready. A sidecar at work has an app beside it,
     /// maybe that of another pod: then nothing is begun that is done once.
     fn hold(&mut self, step: &Step) -> Result<(), OpsError> {
         let scope = self.scope;
         if self.lock.is_none() {
             self.lock = Some(scope.lock(LockKind::Exclusive, "init")?);
-            let now = scope.volume.read_marker()?;
-            let same = now.filter(|now| {
-                now.phase == Phase::Ready
-                    && now.volume_id == self.marker.volume_id
-                    && now.ready_since == self.marker.ready_since
-            });
-            self.marker = same.ok_or_else(|| OpsError::InUse {
-                holder: "somebody who changed its data while a step waited".to_owned(),
-            })?;
+            self.look()?;
         }
         match scope.volume.sidecar_running()? {
-            Some(holder) if step.once && verdict(step, &facts(&self.marker)) == Verdict::Run => {
+            Some(holder) if step.once && !matches!(verdict(step, &facts(&self.marker)), Verdict::Skip(_)) => {
                 Err(OpsError::InUse { holder: Holder::describe(Some(&holder)) })
             }
             _ => Ok(()),
@@ -211,6 +217,10 @@ impl Turn<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn changed_meanwhile() -> OpsError {
+    OpsError::InUse { holder: "somebody who changed its data while a step waited".to_owned() }
 }
 
 fn facts(marker: &Marker) -> Facts<'_> {
