@@ -157,6 +157,7 @@ impl Config {
             }),
             archive: init.archive.clone(),
             hooks: init.hooks.options(),
+            steps: init.steps.iter().map(|step| step.step(&self.surroundings.variables)).collect(),
             dry_run,
         }
     }
