@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::sidecar::{Sidecar, job};
 use support::{Lab, Layout, few_entries, is_root, shell, wrap};
@@ -109,7 +110,7 @@ fn a_store_that_is_away_is_waited_for() {
 
 #[test]
 fn a_health_check_needs_no_network_and_tells_dead_from_late() {
-    let lab = lab("listen: '', max_backup_age: 1s", "backup: {schedule: never}");
+    let lab = lab("max_backup_age: 1s", "backup: {schedule: never}");
     let none = lab.exits(1, &["health"]);
     assert!(none.stderr.contains("no sidecar listens in"), "{none:?}");
     let sidecar = lab.sidecar();
