@@ -285,6 +285,8 @@ fn an_app_that_waits_by_itself_never_starts_on_an_empty_volume() {
             "VOLKEEP_VOLUME=/volume/data",
             "--env",
             "VOLKEEP_STATE_DIR=/volume/.volkeep",
+            "--env",
+            "VOLKEEP_IDENTITY=wiki",
             "--entrypoint",
             "sh",
             &format!("volkeep:{}-toolbox", env!("CARGO_PKG_VERSION")),
