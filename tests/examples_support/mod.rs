@@ -27,8 +27,12 @@ pub fn engine() {
 
 /// All configurations of volkeep for Compose.
 pub fn configurations() -> Vec<PathBuf> {
-    let mut found =
-        vec![root().join("deploy/compose/volkeep.yaml"), root().join("deploy/swarm/volkeep.yaml")];
+    let mut found = vec![
+        root().join("deploy/compose/volkeep.yaml"),
+        root().join("deploy/swarm/volkeep.yaml"),
+        root().join("deploy/nomad/volkeep.yaml"),
+        root().join("deploy/systemd/volkeep.yaml"),
+    ];
     for example in directories("deploy/examples") {
         found.extend(
             files(&example.join("config"))
