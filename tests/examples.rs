@@ -325,3 +325,43 @@ fn snapshots_can_go_to_a_bucket_by_two_lines_in_env() {
         .compose_with("COMPOSE_FILE", "compose.yaml:compose.s3.yaml", &["config", "--quiet"])
         .expect_code(0);
 }
+
+/// The shortest thing that works, word for word, with an app put in.
+#[test]
+#[ignore = "needs a container engine: tests/run"]
+fn the_least_that_the_readme_shows_brings_the_data_back() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks: Vec<&str> =
+        readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let least = blocks.iter().find(|block| block.contains("service_completed_successfully")).unwrap();
+    assert_eq!(least.matches("image: your-app").count(), 1);
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let app = "image: python:3.13-slim-trixie\n    init: true\n    command: [sleep, infinity]";
+    fs::write(dir.path().join("compose.yaml"), least.replace("image: your-app", app)).unwrap();
+
+    let project = Project::new(dir.path().to_str().unwrap());
+    project.compose(&["run", "--rm", "-T", "init", "repository", "init"]).expect_code(0);
+    project.up();
+    project.compose(&["exec", "-T", "app", "sh", "-c", "echo welcome > /data/home"]).expect_code(0);
+    project.backup();
+    project.compose(&["rm", "--stop", "--force", "app", "sidecar", "init"]).expect_code(0);
+    project.docker(&["volume", "rm", &project.volume("data")]).expect_code(0);
+    project.up();
+    let back = project.compose(&["exec", "-T", "app", "cat", "/data/home"]).expect_code(0);
+    assert_eq!(back.stdout, "welcome\n");
+}
+
+/// They say no order, so they are only read here.
+#[test]
+#[ignore = "needs a container engine: tests/run"]
+fn the_stack_for_swarm_can_be_read() {
+    engine();
+    let stack = model(&[root().join("deploy/swarm/stack.yaml")]);
+    let services = stack["services"].as_object().unwrap();
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["app", "init", "sidecar"]);
+    for (name, service) in services {
+        assert!(service["depends_on"].is_null(), "{name}: Swarm knows no depends_on");
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(service["deploy"]["placement"]["constraints"][0], "node.labels.wiki == true", "{name}");
+    }
+}

@@ -8,7 +8,7 @@ case "${1:-}" in
 "") keep=0 ;;
 --keep) keep=1 ;;
 *)
-    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,/--keep/s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
