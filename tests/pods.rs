@@ -307,6 +307,31 @@ fn a_cron_job_saves_what_has_no_sidecar() {
     elsewhere.delete();
 }
 
+/// Workloads that were there before, with volkeep added by the component.
+#[test]
+#[ignore = "needs a container engine: tests/run"]
+fn the_component_makes_any_workload_keep_its_volume() {
+    let objects = Objects::rendered("kubernetes/component-example");
+    for (kind, name) in [("StatefulSet", "notes-server"), ("Deployment", "board-server")] {
+        let site = Site::new(name);
+        let workload = objects.get(kind, name);
+        let first = Pod::new(&site, &objects, workload, "first", "first");
+        first.run_instead("volkeep-init", &["repository", "init"]);
+        first.start_well();
+        let page = page("page.txt");
+        first.curl(&["--request", "PUT", "--data-binary", "a page", &page]).expect_code(0);
+        back_up(&first).expect_code(0);
+        first.lose();
+        let second = Pod::new(&site, &objects, workload, "second", "second");
+        second.start_well();
+        assert_eq!(second.curl(&[&page]).expect_code(0).stdout, "a page", "{name}");
+        let listed =
+            second.curl(&["--request", "PROPFIND", "--header", "Depth: 1", "http://localhost:8080/"]);
+        assert!(!listed.stdout.contains(".volkeep"), "the app serves the state directory: {listed}");
+        second.delete();
+    }
+}
+
 /// `POD_MIB=5120` for as much as somebody might have; less in passing.
 #[test]
 #[ignore = "needs a container engine: tests/run"]

@@ -142,8 +142,10 @@ impl<'a> Pod<'a> {
         for container in list(&self.spec, "containers") {
             self.launch(container);
         }
+        // Before it is ready nobody sends it anything.
         for container in list(&self.spec, "containers") {
             self.await_probe(container, "startupProbe");
+            self.await_probe(container, "readinessProbe");
         }
         Ok(())
     }
@@ -167,6 +169,14 @@ impl<'a> Pod<'a> {
                 message: fs::read_to_string(self.termination_log(name)).unwrap(),
             }),
         }
+    }
+
+    /// With the configuration and the rights of one of its containers, and another command.
+    #[track_caller]
+    pub fn run_instead(&self, name: &str, arguments: &[&str]) {
+        let mut container = self.described(name).clone();
+        container["args"] = serde_json::json!(arguments);
+        self.run_to_end(&container).unwrap_or_else(|failed| panic!("{failed:?}"));
     }
 
     /// What the one container of a Job says, at its end.
