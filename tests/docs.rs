@@ -77,6 +77,15 @@ fn every_key_is_explained() {
 }
 
 #[test]
+fn the_reference_is_what_the_program_prints() {
+    let printed = stdout(&volkeep(&["config", "reference"]));
+    assert!(
+        read("docs/reference.md") == printed,
+        "docs/reference.md is out of date; renew it: cargo run -- config reference > docs/reference.md"
+    );
+}
+
+#[test]
 fn every_yaml_example_is_a_configuration() {
     let scratch = tempfile::tempdir().unwrap();
     let mut checked = 0;
@@ -103,7 +112,7 @@ fn every_hint_that_is_quoted_is_given() {
         ["failures", "hints", "git_hints", "exit"].map(|name| read(&format!("src/cli/{name}.rs"))).concat();
     // A backslash at the end of a line takes the line break and what the next line begins with out of the text.
     let sources: String = sources.split("\\\n").map(str::trim_start).collect();
-    let page = read("docs/operations.md");
+    let page = [read("docs/operations.md"), read("docs/refusals.md")].concat();
     let mut quotes: Vec<String> = Vec::new();
     let mut inside = false;
     for line in page.lines() {
@@ -119,18 +128,61 @@ fn every_hint_that_is_quoted_is_given() {
     }
     assert!(quotes.len() > 20, "{quotes:#?}");
     for quote in quotes {
-        assert!(sources.contains(&quote), "docs/operations.md quotes what nobody says: {quote}");
+        assert!(sources.contains(&quote), "a hint is quoted that nobody gives: {quote}");
+    }
+}
+
+#[test]
+fn every_exit_code_has_a_section_of_its_own() {
+    let help = stdout(&volkeep(&["--help"]));
+    let (_, table) = help.split_once("Exit codes:").unwrap();
+    let page = read("docs/refusals.md");
+    // What went well, wholly or in part, and a mistyped command line explain themselves.
+    let codes = table.lines().filter_map(|line| line.split_whitespace().next());
+    for code in codes.filter(|code| !["0", "2", "3"].contains(code)) {
+        assert!(page.contains(&format!("\n## {code}: ")), "docs/refusals.md lacks a section for {code}");
+    }
+}
+
+#[test]
+fn every_alert_has_a_section_of_its_own() {
+    let rules = read("deploy/monitoring/alerts.yaml");
+    let alerts: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::trim).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let page = read("docs/alerts.md");
+    let sections: Vec<(&str, &str)> = page
+        .split("\n## ")
+        .skip(1)
+        .map(|section| section.split_once('\n').unwrap())
+        .filter(|(name, _)| name.starts_with("Volkeep"))
+        .collect();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names, alerts,
+        "docs/alerts.md has the alerts of deploy/monitoring/alerts.yaml in their order"
+    );
+    for (name, section) in sections {
+        for part in ["- **How urgent**: ", "- **Look at**: ", "- **Do**: "] {
+            assert!(section.contains(part), "docs/alerts.md: {name} lacks `{part}`");
+        }
     }
 }
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let readme = read("README.md");
     let mut seen = 0;
-    for word in readme.split('`').filter(|word| word.starts_with("tests/") && word.contains("::")) {
-        let (file, test) = word.split_once("::").unwrap();
-        assert!(read(file).contains(&format!("fn {test}(")), "{file} has no test {test}");
-        seen += 1;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for word in text.split('`').filter(|word| word.starts_with("tests/") && word.contains("::")) {
+            let (file, test) = word.split_once("::").unwrap();
+            assert!(
+                read(file).contains(&format!("fn {test}(")),
+                "{}: {file} has no test {test}",
+                page.display()
+            );
+            seen += 1;
+        }
     }
     assert!(seen > 10, "only {seen} tests are named");
 }

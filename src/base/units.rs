@@ -9,17 +9,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Bytes. Written with a binary unit (`64MiB`, `1.5GiB`; `K`, `M`, `G` mean the same) or as a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("title" = "size"))]
 pub struct ByteSize(pub u64);
 
 /// A length of time such as `90s`, `10m`, `1h30m`, `7d`. A plain number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("title" = "time"))]
 pub struct Span(pub Duration);
 
 /// A whole percentage from 0 to 100, with or without the sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("title" = "percentage"))]
 pub struct Percent(pub u8);
 
 const SIZES: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::render::{Align, table};
-use crate::config::{Needs, schema, show};
+use crate::config::{Needs, reference, schema, show};
 
 /// Check, show or explain the configuration
 #[derive(Clone, Debug, Args)]
@@ -26,6 +26,8 @@ pub enum Action {
     },
     /// Print the JSON schema, for editors
     Schema,
+    /// Print what every key means, its default and its variable, as Markdown
+    Reference,
 }
 
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
@@ -48,6 +50,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             context.print(&table(&columns, &rows))?;
         }
         Action::Schema => context.print(&format!("{:#}\n", schema::json_schema()))?,
+        Action::Reference => context.print(&reference::markdown(&schema::json_schema()))?,
     }
     Ok(Exit::Done)
 }

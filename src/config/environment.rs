@@ -66,7 +66,8 @@ pub fn variable_for(key: &str) -> String {
     short.unwrap_or_else(|| format!("{PREFIX}{}", key.replace('.', "_").to_uppercase()))
 }
 
-fn settable_keys(schema: &Value) -> Vec<Key> {
+/// The keys that have a variable; those of the one repository below [`REPOSITORY`].
+pub fn settable_keys(schema: &Value) -> Vec<Key> {
     // What may be a text or a mapping has a variable for the text as well; it comes first, so that those for single
     // keys add to it.
     let mut keys = schema::short_forms(schema);

@@ -58,7 +58,8 @@ pub struct JobConfig {
     /// The time zone of the schedule, such as `Europe/Berlin`. Default: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// Each run is later than scheduled by up to so much, always the same for one job of one volume.
+    /// Each run is later than scheduled by up to so much, always the same for one job of one volume. Default: 0s; 1h
+    /// for a prune and a check that nobody gave a schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Span>,
     /// What becomes of an instant at which the run before has not ended.
@@ -66,10 +67,11 @@ pub struct JobConfig {
     /// After this time an attempt is ended, with all that it started. Default: none, for commands and requests 1h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// How often a failed attempt is repeated. What is refused or misconfigured is not.
+    /// How often a failed attempt is repeated, at most 100. What is refused or misconfigured is not. Default: 2, for
+    /// commands and requests 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// The pause before the first repetition; it doubles each time.
+    /// The pause before the first repetition; it doubles each time. Default: 30s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Span>,
     /// Whether a run that was missed while no sidecar ran is made up for, once. Default: yes, for commands and
@@ -82,7 +84,7 @@ pub struct JobConfig {
     /// `verify` only: which part of the data is read each time. Default: 5%.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<Percent>,
-    /// A program and its arguments; no shell is involved. Exit code 0 is success.
+    /// Of a job of your own: a program and its arguments; no shell is involved. Exit code 0 is success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// Variables for the command. Values are not shown.
@@ -97,7 +99,7 @@ pub struct JobConfig {
     /// As whom the command runs, when volkeep is root: `name`, `name:group` or `uid:gid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Instead of a command: a request.
+    /// Of a job of your own, instead of a command: a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpFields>,
     /// Which lock of the volume a command or request holds. Default: shared.
@@ -118,7 +120,7 @@ pub enum OverlapConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessConfig {
-    /// None: it does not touch the volume.
+    /// It does not touch the volume.
     None,
     /// It reads, beside backups and others that read.
     Shared,

@@ -15,6 +15,7 @@ pub mod model;
 pub mod notify;
 pub mod options;
 pub mod origin;
+pub mod reference;
 pub mod repository_url;
 pub mod retention;
 pub mod s3;

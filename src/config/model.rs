@@ -51,7 +51,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VolumeConfig {
-    /// The directory with the data, as an absolute path.
+    /// The directory with the data, as an absolute path. Has to be given. Neither `/` nor a symbolic link.
     #[serde(skip_serializing_if = "is_empty")]
     pub path: PathBuf,
     /// Where lock, marker, staging, quarantine and cache are kept: on the same file system as the data, either
@@ -63,7 +63,7 @@ pub struct VolumeConfig {
     pub identity: String,
     /// What is left out of backups, written as in a `.gitignore`. A leading slash means the top of the volume.
     pub exclude: Vec<String>,
-    /// Whether directories marked by a `CACHEDIR.TAG` are left out of backups.
+    /// What becomes of directories that are marked by a `CACHEDIR.TAG`: whether they are left out of backups.
     pub caches: Caches,
     /// How long to wait for another volkeep that uses the volume.
     pub lock_wait: Span,
@@ -80,7 +80,7 @@ pub struct VolumeConfig {
 pub struct QuarantineConfig {
     /// How long it is kept.
     pub keep: Span,
-    /// It goes earlier when less than this part of the file system is free.
+    /// The oldest goes earlier when less than this part of the file system is free; the newest never for that.
     pub min_free: Percent,
 }
 
@@ -204,7 +204,7 @@ pub struct BackupConfig {
     pub max_shrink: Percent,
     /// Whether an empty volume may be backed up.
     pub allow_empty: bool,
-    /// How often a file that changes while it is read is read again.
+    /// How often a file that changes while it is read is read again, at most 100.
     pub read_retries: u32,
 }
 

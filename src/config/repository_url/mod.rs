@@ -28,7 +28,7 @@ pub use s3::S3Address;
 
 /// Where a repository is. The default, an empty path, stands for "not given" and never passes the check.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("title" = "address"))]
 pub enum RepositoryUrl {
     /// An absolute directory of this machine: `file:///backups/wiki`.
     File(PathBuf),

@@ -175,7 +175,7 @@ struct CheckFields {
     /// When it is run (default: both; a command and the manifest: full).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     level: Option<LevelFilter>,
-    /// After this time the check is given up as undecided.
+    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite` and `manifest`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout: Option<Span>,
 }
