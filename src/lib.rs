@@ -11,6 +11,7 @@ pub mod repository;
 pub mod schedule;
 pub mod sidecar;
 pub mod snapshot;
+pub mod step;
 pub mod store;
 pub mod tree;
 pub mod volume;

@@ -308,12 +308,13 @@ fn collect_keys(schema: &Value, at: &str, found: &mut Vec<String>) {
         let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         let items = property.get("items").filter(|items| items.get("properties").is_some());
         if path == "jobs" {
-            // One job is like another, and its request like that of a hook: their keys are explained once.
+            // One job is like another, and its request, as that of a step, like that of a hook: explained once.
             found.extend(
                 property["properties"].as_object().unwrap().keys().map(|name| format!("jobs.{name}")),
             );
             collect_keys(&property["additionalProperties"], "jobs.*", found);
-        } else if property.get("properties").is_some() && path != "jobs.*.http" {
+        } else if property.get("properties").is_some() && path != "jobs.*.http" && path != "init.steps[].http"
+        {
             collect_keys(property, &path, found);
         } else if let Some(items) = items.filter(|_| !at.ends_with("hooks") || path == "init.hooks.before") {
             // One hook is like another: its keys are explained once.

@@ -303,6 +303,7 @@ fn init_chooses_again_when_its_choice_is_withdrawn() {
         repair: None,
         archive: None,
         hooks: volkeep::hook::Hooks::default(),
+        steps: Vec::new(),
         dry_run: false,
     };
     let to_go = Key::new(format!("snapshots/{}.json", withdrawn.id)).unwrap();

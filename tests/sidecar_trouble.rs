@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use support::sidecar::{Sidecar, job};
 use support::{Lab, Layout, few_entries, is_root, shell, wrap};
@@ -105,6 +106,30 @@ fn a_store_that_is_away_is_waited_for() {
     let seen = job(&lab.ok(&["status", "--json"]).json(), "backup");
     let succeeded = seen["runs"].as_u64().unwrap() - seen["failures"].as_u64().unwrap();
     assert_eq!(lab.snapshots().len() as u64, succeeded + 1);
+}
+
+#[test]
+fn a_health_check_needs_no_network_and_tells_dead_from_late() {
+    let lab = lab("max_backup_age: 1s", "backup: {schedule: never}");
+    let none = lab.exits(1, &["health"]);
+    assert!(none.stderr.contains("no sidecar listens in"), "{none:?}");
+    let sidecar = lab.sidecar();
+    assert_eq!(lab.ok(&["health"]).stdout, "ok\n");
+    // The backup that the lab made is older than a second before long: it works, and its backups are late.
+    let late = sidecar.await_some("too old a backup", || {
+        let asked = lab.run(&["health", "--ready"]);
+        (asked.code == 1).then_some(asked)
+    });
+    assert!(late.stderr.contains("backup"), "{late:?}");
+    assert_eq!(lab.ok(&["health"]).stdout, "ok\n");
+    // One that is stopped takes no notice of anything.
+    sidecar.signal(Signal::STOP);
+    let silent = lab.exits(1, &["health"]);
+    assert!(silent.stderr.contains("no answer within 8 s"), "{silent:?}");
+    sidecar.signal(Signal::CONT);
+    sidecar.kill();
+    let dead = lab.exits(1, &["health"]);
+    assert!(dead.stderr.contains("no sidecar listens in"), "{dead:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Small helpers that know nothing of volumes, repositories or snapshots: time, hashes, ids, file-system
 //! and process primitives. Must not import any other module of the crate.
 
+pub mod action;
 pub mod budget;
 pub mod bytes_text;
 pub mod cancel;
@@ -17,6 +18,7 @@ pub mod process;
 pub mod progress;
 pub mod sealed;
 pub mod secret;
+pub mod text;
 pub mod threads;
 pub mod timestamp;
 pub mod units;

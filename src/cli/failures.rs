@@ -1,5 +1,6 @@
 //! Which exit code and which hint belong to which error. Only here is the way out put into words.
 
+use crate::base::action::ActionError;
 use crate::base::process::ProcessError;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::{git_hints, hints};
@@ -7,6 +8,7 @@ use crate::hook::HookError;
 use crate::ops::OpsError;
 use crate::ops::error::Refusal;
 use crate::repository::RepositoryError;
+use crate::step::Trouble;
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::volume::VolumeError;
@@ -39,6 +41,8 @@ fn exit(error: &OpsError) -> Exit {
         OpsError::Mismatch { .. } => Exit::Identity,
         OpsError::InUse { .. } => Exit::InUse,
         OpsError::Refused { .. } => Exit::Refused,
+        OpsError::Step(error) if error.trouble.is_configuration() => Exit::Configuration,
+        OpsError::Step(_) => Exit::Failed,
         OpsError::Each { first, .. } => exit(first),
         OpsError::Partly { failures, .. } => failures.first().map_or(Exit::Failed, exit),
         OpsError::Archive { .. }
@@ -130,6 +134,7 @@ fn hint(error: &OpsError) -> Option<String> {
         }
         OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
         OpsError::Hook(error) => hook_hint(error)?,
+        OpsError::Step(error) => step_hint(&error.trouble)?,
         OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
     };
     Some(text.to_owned())
@@ -175,13 +180,39 @@ fn refusal(reason: &Refusal) -> &'static str {
     }
 }
 
-fn hook_hint(error: &HookError) -> Option<&'static str> {
-    Some(match error {
-        HookError::Failed { .. } => "what it said is in the log, with the hook's name",
-        HookError::Process { source: ProcessError::TimedOut { .. }, .. } => {
-            "its `timeout` says how long it may take"
+fn step_hint(trouble: &Trouble) -> Option<&'static str> {
+    Some(match trouble {
+        Trouble::Action(ActionError::Failed { .. }) => "what it said is in the log, with the step's name",
+        Trouble::Action(ActionError::Process(ProcessError::TimedOut { .. })) => {
+            "its `timeout` says how long one attempt may take"
         }
-        HookError::Status { .. } => "its `expect` says which statuses are success",
+        Trouble::Action(ActionError::Status { status: 401 | 403, .. }) => {
+            "look at the user, the password and what that user may do; such a request is not tried again"
+        }
+        Trouble::Action(ActionError::Status { .. }) => {
+            "its `expect` says which statuses are success, `already` which say that it was done before"
+        }
+        Trouble::NotThere { .. } => "its `timeout` says how long it is waited for",
+        Trouble::Template { .. } => {
+            "each name in the template needs a value: `values`, `values_env` and `values_file` give them"
+        }
+        Trouble::NoVariable { .. } => "set it where volkeep runs; volkeep does not guess",
+        Trouble::NoFile { .. } => {
+            "nothing but a file is replaced: move it out of the way, or name another `to`"
+        }
+        Trouble::Owner(_) => {
+            "only root gives files away; without `owner` they are of the user that volkeep runs as"
+        }
+        _ => return None,
+    })
+}
+
+fn hook_hint(error: &HookError) -> Option<&'static str> {
+    let HookError::Action { source, .. } = error else { return None };
+    Some(match source {
+        ActionError::Failed { .. } => "what it said is in the log, with the hook's name",
+        ActionError::Process(ProcessError::TimedOut { .. }) => "its `timeout` says how long it may take",
+        ActionError::Status { .. } => "its `expect` says which statuses are success",
         _ => return None,
     })
 }

@@ -11,6 +11,7 @@ use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::ops::init::InitReport;
 use crate::ops::init::decide::Action;
+use crate::ops::init::steps::StepResult;
 use crate::ops::{self, OpsError, Scope};
 use crate::sidecar::record::{Figures, Outcome, Run, Trigger};
 use crate::sidecar::state::{INIT, States};
@@ -118,6 +119,25 @@ fn describe(report: &InitReport) -> String {
     let mut text = format!("the volume is {}: {done}\n", report.state);
     if let Some(brought) = &report.brought {
         text.push_str(&describe_brought(brought));
+    }
+    for step in &report.steps {
+        let done = match step.result {
+            StepResult::Done => "done",
+            StepResult::Unchanged => "unchanged",
+            StepResult::Already => "was done before",
+            StepResult::Noted if report.dry_run => {
+                "would be recorded as done, since there is nothing to upgrade"
+            }
+            StepResult::Noted => "recorded as done, since there is nothing to upgrade",
+            StepResult::Skipped => "left out",
+            StepResult::Due => "would be done",
+        };
+        let note = step.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+        let label = match step.name.starts_with(&format!("{}-", step.kind)) {
+            true => step.name.clone(),
+            false => format!("{} ({})", step.name, step.kind),
+        };
+        text.push_str(&format!("step {label}: {done}{note}\n"));
     }
     text
 }

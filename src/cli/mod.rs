@@ -13,6 +13,7 @@ pub mod exit;
 pub mod export;
 pub mod failures;
 mod git_hints;
+pub mod health;
 mod hints;
 pub mod init;
 pub mod logging;
@@ -71,6 +72,7 @@ enum Command {
     Check(check::Arguments),
     Prune(prune::Arguments),
     Status(status::Arguments),
+    Health(health::Arguments),
     Run(run::Arguments),
     Wait(wait::Arguments),
     Export(export::Arguments),
@@ -111,6 +113,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Status(arguments) => status::run(&arguments, context),
         Command::Sidecar(arguments) => sidecar::run(&arguments, context),
+        Command::Health(arguments) => health::run(&arguments, context),
         Command::Run(arguments) => run::run(&arguments, context),
         Command::Wait(arguments) => wait::run(&arguments, context),
         Command::Export(arguments) => export::run(&arguments, context),

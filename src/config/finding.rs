@@ -10,7 +10,7 @@ use crate::config::error::ConfigError;
 use crate::config::model::{Compression, Config, VolumeConfig};
 use crate::config::origin::Origin;
 use crate::config::repository_url::RepositoryUrl;
-use crate::config::{git, s3};
+use crate::config::{git, s3, steps};
 
 /// What a command cannot do without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,6 +177,9 @@ fn numbers(config: &Config, found: &mut Vec<Finding>) {
     }
     for (key, message) in init.hooks.faults() {
         refuse(found, &format!("init.hooks.{key}"), message);
+    }
+    for (key, message) in steps::faults(&init.steps, &config.volume.path, &config.volume.state_dir) {
+        refuse(found, &format!("init.steps{key}"), message);
     }
     let limits = &config.limits;
     if limits.memory.0 < LEAST_MEMORY {

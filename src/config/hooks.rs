@@ -1,16 +1,16 @@
 //! The hooks as they stand in the file, and the way from there to those that are run. Secrets are shown nowhere.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
-use crate::base::http::Url;
-use crate::base::secret::{REDACTED, Secret};
+use crate::base::action::CommandAction;
 use crate::base::units::Span;
-use crate::hook::{Action, CommandAction, Hooks, HttpAction, Kind, SignalAction, SignalName, Text};
+use crate::config::actions::{HiddenText, HttpFields, absolute, command_fault, texts};
+use crate::hook::{Action, Hooks, Kind, SignalAction, SignalName};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -169,42 +169,6 @@ struct HookFields {
     timeout: Option<Span>,
 }
 
-/// A request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HttpFields {
-    /// `http://` or `https://`. It may hold a token, so it is not shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    url: Option<HiddenText>,
-    /// Instead: a file with the address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    url_file: Option<PathBuf>,
-    /// Such as `GET` or `POST` (default: `POST` with a body, else `GET`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
-    /// Headers of the request. Values are not shown.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, HiddenText>,
-    /// Headers whose values are read from files.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    headers_file: BTreeMap<String, PathBuf>,
-    /// What is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    body: Option<HiddenText>,
-    /// Instead: a file with what is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    body_file: Option<PathBuf>,
-    /// Statuses that are success (default: 200 to 299).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    expect: Vec<u16>,
-    /// A unix socket to connect to, whatever host the address names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    unix_socket: Option<PathBuf>,
-    /// Certificates in PEM that are trusted besides those of the system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ca_file: Option<PathBuf>,
-}
-
 /// A signal to a process in sight. At least one of `process` and `pid_file` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -217,22 +181,6 @@ struct SignalFields {
     /// A file with the number of the process in its first line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pid_file: Option<PathBuf>,
-}
-
-/// Text that is never shown, not even when it is refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
-#[serde(transparent)]
-pub struct HiddenText(Secret);
-
-impl<'de> Deserialize<'de> for HiddenText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer) {
-            Ok(serde_json::Value::String(text)) => Ok(Self(Secret::new(text))),
-            _ => Err(de::Error::custom(
-                "text is expected here; a number needs quotes (the value is not shown)",
-            )),
-        }
-    }
 }
 
 impl JsonSchema for HookSpec {
@@ -263,7 +211,7 @@ impl TryFrom<HookFields> for HookSpec {
             Some(argv) if argv.first().is_none_or(String::is_empty) => {
                 return Err("`command` is empty".to_owned());
             }
-            Some(_) => command(&fields)?,
+            Some(_) => command_fault(fields.directory.as_deref(), &fields.env, &fields.env_file)?,
             None => {
                 let of_command = [
                     ("env", !fields.env.is_empty()),
@@ -277,7 +225,7 @@ impl TryFrom<HookFields> for HookSpec {
             }
         }
         if let Some(http) = &fields.http {
-            request(http)?;
+            http.fault()?;
         }
         let signal = fields.signal.as_ref().map(|signal| signal.name.parse()).transpose()?;
         if let Some(SignalFields { process, pid_file, .. }) = &fields.signal {
@@ -290,85 +238,6 @@ impl TryFrom<HookFields> for HookSpec {
             absolute("pid_file", pid_file.as_deref())?;
         }
         Ok(Self { fields, signal })
-    }
-}
-
-fn command(fields: &HookFields) -> Result<(), String> {
-    absolute("directory", fields.directory.as_deref())?;
-    for name in fields.env.keys().chain(fields.env_file.keys()) {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(format!("`{name}` is not the name of a variable"));
-        }
-    }
-    pairs("env", &fields.env, &fields.env_file)
-}
-
-fn request(http: &HttpFields) -> Result<(), String> {
-    match (&http.url, &http.url_file) {
-        (Some(HiddenText(url)), None) => {
-            shown(url, "url")?;
-            url.reveal().parse::<Url>().map_err(|reason| format!("`url`: {reason}"))?;
-        }
-        (None, Some(file)) => absolute("url_file", Some(file))?,
-        (None, None) => return Err("`http` needs a `url`".to_owned()),
-        (Some(_), Some(_)) => {
-            return Err("`url` and `url_file` are both set; one of them has to go".to_owned());
-        }
-    }
-    if http.body.is_some() && http.body_file.is_some() {
-        return Err("`body` and `body_file` are both set; one of them has to go".to_owned());
-    }
-    if let Some(HiddenText(body)) = &http.body {
-        shown(body, "body")?;
-    }
-    if http
-        .method
-        .as_ref()
-        .is_some_and(|method| method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()))
-    {
-        return Err("`method` is in capitals, such as POST".to_owned());
-    }
-    if let Some(status) = http.expect.iter().find(|status| !(100..=599).contains(*status)) {
-        return Err(format!("`expect`: {status} is not a status from 100 to 599"));
-    }
-    absolute("body_file", http.body_file.as_deref())?;
-    absolute("unix_socket", http.unix_socket.as_deref())?;
-    absolute("ca_file", http.ca_file.as_deref())?;
-    pairs("headers", &http.headers, &http.headers_file)
-}
-
-fn pairs(
-    key: &str,
-    values: &BTreeMap<String, HiddenText>,
-    files: &BTreeMap<String, PathBuf>,
-) -> Result<(), String> {
-    for (name, HiddenText(value)) in values {
-        shown(value, &format!("{key}.{name}"))?;
-    }
-    for (name, file) in files {
-        absolute(&format!("{key}_file.{name}"), Some(file))?;
-        if values.contains_key(name) {
-            return Err(format!(
-                "`{key}.{name}` and `{key}_file.{name}` are both set; one of them has to go"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn shown(secret: &Secret, key: &str) -> Result<(), String> {
-    match secret.reveal() == REDACTED {
-        true => Err(format!("`{key}` is what `config show` prints in place of a secret")),
-        false => Ok(()),
-    }
-}
-
-fn absolute(key: &str, path: Option<&Path>) -> Result<(), String> {
-    match path {
-        Some(path) if !path.is_absolute() => {
-            Err(format!("`{key}`: {} is not an absolute path", path.display()))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -402,7 +271,7 @@ impl HookSpec {
     pub fn action(&self) -> Action {
         let fields = &self.fields;
         let kind = match (&fields.http, &fields.signal, self.signal) {
-            (Some(http), ..) => Kind::Http(http.action()),
+            (Some(http), ..) => Kind::Http(Box::new(http.action())),
             (None, Some(SignalFields { process, pid_file, .. }), Some(signal)) => {
                 Kind::Signal(SignalAction { signal, process: process.clone(), pid_file: pid_file.clone() })
             }
@@ -417,35 +286,10 @@ impl HookSpec {
     }
 }
 
-impl HttpFields {
-    fn action(&self) -> HttpAction {
-        let one = |text: &Option<HiddenText>, file: &Option<PathBuf>| {
-            let value = text.as_ref().map(|HiddenText(secret)| Text::Value(secret.clone()));
-            value.or_else(|| file.clone().map(Text::File))
-        };
-        let body = one(&self.body, &self.body_file);
-        let usual = if body.is_some() { "POST" } else { "GET" };
-        HttpAction {
-            method: self.method.clone().unwrap_or_else(|| usual.to_owned()),
-            url: one(&self.url, &self.url_file).unwrap_or(Text::Value(Secret::default())),
-            headers: texts(&self.headers, &self.headers_file),
-            body,
-            expect: self.expect.clone(),
-            unix_socket: self.unix_socket.clone(),
-            ca_file: self.ca_file.clone(),
-        }
-    }
-}
-
-fn texts(values: &BTreeMap<String, HiddenText>, files: &BTreeMap<String, PathBuf>) -> Vec<(String, Text)> {
-    let values = values.iter().map(|(name, HiddenText(secret))| (name.clone(), Text::Value(secret.clone())));
-    let files = files.iter().map(|(name, file)| (name.clone(), Text::File(file.clone())));
-    values.chain(files).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::text::Text;
 
     fn parse(text: &str) -> Result<HookSpec, String> {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
@@ -492,6 +336,11 @@ mod tests {
             "{http: {url: 'http://a/hunter2', method: post}}",
             "{http: {url: 'http://a/hunter2', expect: [99]}}",
             "{http: {url: 'http://a/hunter2', unix_socket: a.sock}}",
+            "{http: {url: 'http://a/', basic_auth: {user: a}}}",
+            "{http: {url: 'http://a/', basic_auth: {user: a, password: hunter2, password_file: /a}}}",
+            "{http: {url: 'http://a/', basic_auth: {user: a, password: 12345}}}",
+            "{http: {url: 'http://a/', basic_auth: {user: a, password_file: relative}}}",
+            "{http: {url: 'http://a/', basic_auth: {user: a, password: b}, headers: {authorization: hunter2}}}",
             "{signal: {name: HUP}}",
             "{signal: {name: NOPE, process: a}}",
             "{signal: {name: HUP, process: /usr/bin/a}}",
@@ -505,7 +354,11 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let hook = parse("{http: {url: 'http://a/token', headers: {X: token}, body: token}}").unwrap();
+        let hook = parse(
+            "{http: {url: 'http://a/token', headers: {X: token}, body: token,
+             basic_auth: {user: me, password: token}}}",
+        )
+        .unwrap();
         let shown = serde_json::to_string(&hook).unwrap() + &format!("{hook:?}");
         assert!(!shown.contains("token"), "{shown}");
         let hook = parse("{command: [a], env: {X: token}}").unwrap();

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::units::{Percent, Span};
-use crate::config::hooks::{HiddenText, HookSpec, HooksConfig, HttpFields};
+use crate::config::actions::{HiddenText, HttpFields};
+use crate::config::hooks::{HookSpec, HooksConfig};
 use crate::config::schema::nearest;
 use crate::schedule::{Schedule, Zone};
 use crate::sidecar::desk::{self, Overlap};

@@ -13,6 +13,7 @@ use crate::config::file::{self, Document};
 use crate::config::finding::{self, Needs};
 use crate::config::model::{Config, LogFormat, LogLevel};
 use crate::config::origin::{Origin, Origins};
+use crate::config::steps::StepSpec;
 use crate::config::surroundings::Surroundings;
 use crate::config::{retention, schema, values};
 
@@ -66,7 +67,8 @@ fn load_with_default(
     draft.take_flags(flags);
     draft.take_repository();
     draft.refuse_unknown_keys(&schema);
-    let config = Config { surroundings: Surroundings::of(environment), ..draft.config(&schema, needs) };
+    let mut config = Config { surroundings: Surroundings::of(environment), ..draft.config(&schema, needs) };
+    config.surroundings.remember(environment, config.init.steps.iter().flat_map(StepSpec::variables));
     match draft.errors.is_empty() {
         true => Ok(Loaded {
             config,

@@ -385,8 +385,8 @@ mod files {
         let mut found = Vec::new();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
-            // One job is like another, and its request like that of a hook: their keys are shown once.
-            if at == "jobs" || key == "jobs.*.http" {
+            // One job is like another, and its request, as that of a step, like that of a hook: shown once.
+            if at == "jobs" || key == "jobs.*.http" || key == "init.steps.http" {
                 found.push(key);
                 continue;
             }

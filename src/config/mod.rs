@@ -1,6 +1,7 @@
 //! The configuration: file, environment and flags become one checked `Config`. Only `cli` may import it; every
 //! other module owns its own options.
 
+pub mod actions;
 pub mod checks;
 pub mod environment;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod schema;
 mod section;
 pub mod show;
 pub mod sidecar;
+pub mod steps;
 pub mod surroundings;
 mod values;
 

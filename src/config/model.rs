@@ -16,6 +16,7 @@ use crate::config::repository_url::RepositoryUrl;
 use crate::config::retention::{PruneConfig, RetentionConfig};
 use crate::config::s3::S3Config;
 use crate::config::sidecar::SidecarConfig;
+use crate::config::steps::StepSpec;
 use crate::config::surroundings::Surroundings;
 
 /// The configuration of volkeep.
@@ -153,6 +154,8 @@ pub struct InitConfig {
     pub repair: RepairConfig,
     /// What is done around it when it has to change the volume.
     pub hooks: InitHooksConfig,
+    /// What is done in turn once the volume is ready, before the app starts.
+    pub steps: Vec<StepSpec>,
     /// An archive (`.tar`, `.tar.gz`, `.tar.zst`) with the first content of the volume, used when the repository
     /// has no snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -301,6 +304,7 @@ impl Default for InitConfig {
             checks: Vec::new(),
             repair: RepairConfig::default(),
             hooks: InitHooksConfig::default(),
+            steps: Vec::new(),
             archive: None,
         }
     }

@@ -28,6 +28,15 @@ const SHORTEST_STALL: Duration = Duration::from_secs(5);
 /// More threads than this only wait for each other.
 const MOST_THREADS: usize = 16;
 
+/// A thread has some 2.5 MiB of its own for compressing, whatever passes through it (measured with 2 to 16 of them), so
+/// that a small pod on a large node needs few.
+const MEMORY_OF_THREAD: u64 = 4 << 20;
+
+fn threads(cores: usize, memory: u64) -> usize {
+    let affordable = usize::try_from(memory / MEMORY_OF_THREAD).unwrap_or(MOST_THREADS).max(1);
+    cores.min(MOST_THREADS).min(affordable)
+}
+
 impl Config {
     pub fn volume_options(&self) -> VolumeOptions {
         let volume = &self.volume;
@@ -122,7 +131,7 @@ impl Config {
     pub fn workers(&self) -> Workers {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Workers {
-            threads: cores.min(MOST_THREADS),
+            threads: threads(cores, self.limits.memory.0),
             connections: self.limits.connections as usize,
             memory: self.limits.memory.0,
         }
@@ -157,6 +166,7 @@ impl Config {
             }),
             archive: init.archive.clone(),
             hooks: init.hooks.options(),
+            steps: init.steps.iter().map(|step| step.step(&self.surroundings.variables)).collect(),
             dry_run,
         }
     }
@@ -179,5 +189,20 @@ impl Config {
 
     pub fn status_options(&self) -> StatusOptions {
         StatusOptions { checks: self.init.checks.clone(), stale_timeout: self.init.stale_timeout.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_pod_on_a_large_node_has_few_threads() {
+        let mib = |count: u64| count << 20;
+        assert_eq!(threads(64, mib(16)), 4);
+        assert_eq!(threads(64, mib(64)), 16);
+        assert_eq!(threads(64, mib(4096)), MOST_THREADS);
+        assert_eq!(threads(2, mib(64)), 2);
+        assert_eq!(threads(2, 0), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::signal::SignalName;
-use super::text::Text;
+use crate::base::action::{CommandAction, HttpAction};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
@@ -20,7 +20,8 @@ pub struct Action {
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Command(CommandAction),
-    Http(HttpAction),
+    /// What is said about the job goes along as headers: `VOLKEEP_JOB` is `Volkeep-Job`.
+    Http(Box<HttpAction>),
     Signal(SignalAction),
 }
 
@@ -32,32 +33,6 @@ impl Kind {
             Self::Signal(_) => "signal",
         }
     }
-}
-
-/// A program; exit code 0 is success.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandAction {
-    pub argv: Vec<String>,
-    /// Comes on top of our own environment and of what is said about the job.
-    pub env: Vec<(String, Text)>,
-    /// `None`: that of the job.
-    pub directory: Option<PathBuf>,
-    /// As `base::process::user` understands it; needs root.
-    pub user: Option<String>,
-}
-
-/// A request. What is said about the job goes along as headers: `VOLKEEP_JOB` is `Volkeep-Job`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpAction {
-    pub method: String,
-    /// A secret, because it may hold a token.
-    pub url: Text,
-    pub headers: Vec<(String, Text)>,
-    pub body: Option<Text>,
-    /// The statuses that are success; empty: 200 to 299.
-    pub expect: Vec<u16>,
-    pub unix_socket: Option<PathBuf>,
-    pub ca_file: Option<PathBuf>,
 }
 
 /// A signal to processes in our PID namespace. At least one of the last two is given; with both, the process of the

@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::*;
+use crate::base::action::CommandAction;
 use crate::base::cancel::Cancel;
 use crate::base::clock::ManualClock;
 use crate::base::timestamp::Timestamp;

@@ -6,24 +6,12 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::base::http::HttpError;
-use crate::base::process::ProcessError;
+use crate::base::action::ActionError;
 
 #[derive(Debug, Error)]
 pub enum HookError {
-    /// It could not be run, or did not end in time.
     #[error("hook {hook}: {source}")]
-    Process { hook: String, source: ProcessError },
-    /// The command says that it failed.
-    #[error("hook {hook}: `{program}` ended with exit code {code}{}", after_colon(said))]
-    Failed { hook: String, program: String, code: i32, said: String },
-    #[error("hook {hook}: {source}")]
-    Http { hook: String, source: HttpError },
-    #[error("hook {hook}: the address cannot be used: {reason}")]
-    Url { hook: String, reason: String },
-    /// The other side answered, and not as is expected.
-    #[error("hook {hook}: {place} answered with status {status}{}", after_colon(said))]
-    Status { hook: String, place: String, status: u16, said: String },
+    Action { hook: String, source: ActionError },
     #[error("hook {hook}: cannot read {}: {source}", path.display())]
     Unreadable { hook: String, path: PathBuf, source: io::Error },
     #[error("hook {hook}: {reason}")]
@@ -33,8 +21,4 @@ pub enum HookError {
     LeftOut { hook: String },
     #[error("hook {hook}: cannot send {signal} to process {pid}: {source}")]
     Signal { hook: String, signal: &'static str, pid: i32, source: io::Error },
-}
-
-fn after_colon(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(": {said}") }
 }

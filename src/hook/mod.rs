@@ -10,15 +10,13 @@ mod http;
 mod perform;
 mod process;
 mod signal;
-mod text;
 
-pub use action::{Action, CommandAction, HttpAction, Kind, SignalAction};
+pub use action::{Action, Kind, SignalAction};
 pub use around::{Ran, Trouble, around};
 pub use error::HookError;
 pub use frozen::{FrozenError, Left, left_behind, thaw_left_behind};
 pub use perform::{Concluded, Hooks, Surroundings, conclude, perform, prepare};
 pub use signal::SignalName;
-pub use text::Text;
 
 #[cfg(test)]
 mod around_tests;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::action::{Action, Kind};
 use super::error::HookError;
-use super::text::Text;
 use super::{command, http, signal};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
@@ -96,14 +95,6 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     pub(super) fn new(job: &'a str, hook: &str, env: &'a [(String, String)], cancel: &'a Cancel) -> Self {
         Self { job, hook: hook.to_owned(), env, directory: None, cancel }
-    }
-
-    pub(super) fn text(&self, text: &Text) -> Result<String, HookError> {
-        text.read().map_err(|(path, source)| HookError::Unreadable {
-            hook: self.hook.clone(),
-            path: path.to_owned(),
-            source,
-        })
     }
 
     /// `limit` on top of the action's own.

@@ -22,6 +22,9 @@ use crate::volume::{Begun, CommitReport, Marker, RestoreTarget};
 const SPARE_BYTES: u64 = 4 << 20;
 const SPARE_PERCENT: u64 = 2;
 
+/// How the name of what an archive brought begins; that of no snapshot does.
+pub(crate) const ARCHIVE: &str = "archive-";
+
 /// What was brought back and how.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Brought {
@@ -145,7 +148,7 @@ pub fn bring_archive(scope: &Scope, path: &Path, marker: &mut Marker) -> Result<
 fn archive_name(metadata: &std::fs::Metadata) -> String {
     let identity =
         format!("{} {} {} {}", metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
-    format!("archive-{}", Hash::of(identity.as_bytes()).to_hex().get(..16).unwrap_or_default())
+    format!("{ARCHIVE}{}", Hash::of(identity.as_bytes()).to_hex().get(..16).unwrap_or_default())
 }
 
 fn note_commit(brought: &mut Brought, commit: CommitReport) {

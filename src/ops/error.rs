@@ -10,6 +10,7 @@ use crate::base::units::ByteSize;
 use crate::hook::HookError;
 use crate::repository::{Absent, RepositoryError};
 use crate::snapshot::summary::PickError;
+use crate::step::StepError;
 use crate::volume::{CheckOutcome, VolumeError};
 
 #[derive(Debug, Error)]
@@ -20,6 +21,8 @@ pub enum OpsError {
     Repository(#[from] RepositoryError),
     #[error(transparent)]
     Hook(#[from] HookError),
+    #[error(transparent)]
+    Step(Box<StepError>),
     #[error("{location}: {source}")]
     Pick { location: String, source: PickError },
     #[error("the archive {}: {source}", path.display())]

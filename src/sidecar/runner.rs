@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::base::action::ActionError;
 use crate::base::cancel::Cancel;
 use crate::base::pause::pause;
 use crate::base::process::ProcessError;
@@ -253,7 +254,9 @@ fn act(
         Ok(()) => Ok(TaskReport::default()),
         Err(error) => {
             let outcome = match &error {
-                HookError::Process { source: ProcessError::TimedOut { .. }, .. } => Outcome::TimedOut,
+                HookError::Action { source: ActionError::Process(ProcessError::TimedOut { .. }), .. } => {
+                    Outcome::TimedOut
+                }
                 _ if cancel.is_cancelled() => Outcome::Cancelled,
                 _ => Outcome::Failed,
             };

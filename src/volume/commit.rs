@@ -277,6 +277,7 @@ impl Commit<'_> {
             clean: false,
             ..self.marker.clone()
         };
+        next.forget_steps();
         self.volume.advance(&mut next, Phase::Ready, self.clock)?;
         *self.marker = next;
         // An empty directory, or what was skipped. If it stays, the next sweep takes it.

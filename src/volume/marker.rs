@@ -44,9 +44,12 @@ pub struct Marker {
     /// The snapshot whose data failed the checks right after it was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distrusted: Option<String>,
-    /// Run-once steps and the version that was done.
+    /// Run-once steps and the version that was done on this data. It goes with the data: see `forget_steps`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub steps_done: BTreeMap<String, String>,
+    /// The data came onto the volume, and no start has done all its steps on it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub steps_due: bool,
     /// Whether whoever worked beside the app ended in order.
     pub clean: bool,
     #[serde(with = "timestamp::rfc3339")]
@@ -155,6 +158,7 @@ impl Marker {
             repositories: BTreeMap::new(),
             distrusted: None,
             steps_done: BTreeMap::new(),
+            steps_due: false,
             clean: true,
             written_at: clock.now(),
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
@@ -195,6 +199,12 @@ impl Marker {
         for dealings in self.repositories.values_mut() {
             dealings.snapshot = None;
         }
+    }
+
+    /// The data is another than before: what was done on that says nothing about this.
+    pub(crate) fn forget_steps(&mut self) {
+        self.steps_done.clear();
+        self.steps_due = true;
     }
 
     /// The last time at which the volume was known to hold the newest data there was.

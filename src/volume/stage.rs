@@ -141,6 +141,7 @@ impl Volume {
         marker.origin = Some(origin);
         // What was backed up before says nothing about what is here now.
         marker.forget_backups();
+        marker.forget_steps();
         marker.distrusted = None;
         marker.ready_since = Some(clock.now());
         marker.clean = true;

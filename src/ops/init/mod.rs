@@ -3,6 +3,7 @@
 
 pub mod decide;
 mod hooks;
+pub mod steps;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
 use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
 use crate::ops::init::hooks::{Before, with_hooks};
+use crate::ops::init::steps::StepReport;
 use crate::ops::reach::{
     Newer, Offer, Picked, ask, first_readable, newer_elsewhere, newest_within, next_readable, pick_again,
     take_over,
@@ -24,7 +26,8 @@ use crate::ops::reach::{
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::{SnapshotId, Summary};
-use crate::volume::{CheckSpec, Holder, Inspection, Level, LockKind, Marker, State};
+use crate::step::Step;
+use crate::volume::{CheckSpec, Holder, Inspection, Level, LockGuard, LockKind, Marker, State};
 
 /// How often a snapshot is chosen that is gone when it is to be read: each time another writer was cut off in the
 /// instant of its commit, and each writer can be that only once.
@@ -44,6 +47,8 @@ pub struct InitOptions {
     pub archive: Option<PathBuf>,
     /// Run when the volume is changed, or when that fails.
     pub hooks: Hooks,
+    /// Done in turn when the volume is ready.
+    pub steps: Vec<Step>,
     pub dry_run: bool,
 }
 
@@ -57,36 +62,49 @@ pub struct InitReport {
     pub repaired: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brought: Option<Brought>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
 }
 
-pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError> {
-    match options.dry_run {
-        true => make_ready(scope, options, &mut || Ok(())),
-        false => with_hooks(scope, options, |before| make_ready(scope, options, before)),
+impl InitReport {
+    fn new(state: &'static str, action: Action, dry_run: bool) -> Self {
+        Self { state, action, dry_run, repaired: false, brought: None, steps: Vec::new() }
     }
 }
 
-fn make_ready(scope: &Scope, options: &InitOptions, before: &mut Before<'_>) -> Result<InitReport, OpsError> {
+pub fn run(scope: &Scope, options: &InitOptions) -> Result<InitReport, OpsError> {
+    if options.dry_run {
+        let mut report = make_ready(scope, options, &mut || Ok(()))?.0;
+        report.steps = steps::foresee(scope, options, &report.action)?;
+        return Ok(report);
+    }
+    with_hooks(scope, options, |before| {
+        let (mut report, lock) = make_ready(scope, options, before)?;
+        report.steps = steps::run(scope, options, lock)?;
+        Ok(report)
+    })
+}
+
+/// With the volume's lock, unless nothing was to be changed beside a sidecar.
+fn make_ready(
+    scope: &Scope,
+    options: &InitOptions,
+    before: &mut Before<'_>,
+) -> Result<(InitReport, Option<LockGuard>), OpsError> {
     if let Some(holder) = scope.volume.sidecar_running()? {
-        return beside_sidecar(scope, options, &holder);
+        return Ok((beside_sidecar(scope, options, &holder)?, None));
     }
     if options.dry_run {
         let seen = look(scope, options)?;
         if let Action::Fail { why } = seen.action {
             return Err(failure(why, seen.offer, seen.newer));
         }
-        return Ok(InitReport {
-            state: seen.state.name(),
-            action: seen.action,
-            dry_run: true,
-            repaired: false,
-            brought: None,
-        });
+        return Ok((InitReport::new(seen.state.name(), seen.action, true), None));
     }
     // The lock's file is in the state directory, so that has to be there first. On a healthy volume all of this
     // is there already and nothing is written.
     scope.volume.prepare()?;
-    let _lock = scope.lock(LockKind::Exclusive, "init")?;
+    let lock = scope.lock(LockKind::Exclusive, "init")?;
     let mut seen = look(scope, options)?;
     let mut repaired = false;
     if let (State::Corrupt(_), Some(repair)) = (&seen.state, &options.repair) {
@@ -103,7 +121,7 @@ fn make_ready(scope: &Scope, options: &InitOptions, before: &mut Before<'_>) -> 
         before()?;
     }
     let brought = act(scope, options, seen)?;
-    Ok(InitReport { state, action, dry_run: false, repaired, brought })
+    Ok((InitReport { repaired, brought, ..InitReport::new(state, action, false) }, Some(lock)))
 }
 
 /// The app may be running: look at the volume, touch nothing, take no lock.
@@ -119,13 +137,7 @@ fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Resu
     };
     let facts = Facts { sidecar: true, ..Facts::of(&state) };
     match decide(&facts, &options.policy) {
-        Action::Nothing => Ok(InitReport {
-            state: state.name(),
-            action: Action::Nothing,
-            dry_run: options.dry_run,
-            repaired: false,
-            brought: None,
-        }),
+        Action::Nothing => Ok(InitReport::new(state.name(), Action::Nothing, options.dry_run)),
         Action::Fail { why: Failure::Mismatch { found, expected } } => {
             Err(OpsError::Mismatch { found, expected })
         }

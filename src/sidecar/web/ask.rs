@@ -1,14 +1,15 @@
-//! Asks the sidecar of this volume, through its socket, to run a job, and waits until the run has ended. For
+//! Asks the sidecar of this volume, through its socket: to run a job, whose end is waited for, or how it is. For
 //! commands: it blocks.
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -37,8 +38,46 @@ pub enum AskError {
     Unavailable(String),
 }
 
+/// What can be known of a sidecar without running anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether it works at all.
+    Alive,
+    /// Whether its backups are as they should be.
+    Ready,
+}
+
+/// A sidecar says by itself when its loop hangs, which takes it 5 seconds; one that says nothing has more trouble.
+const LONGEST_SILENCE: Duration = Duration::from_secs(8);
+
 /// Returns when the run has ended, however long that takes.
 pub fn ask_to_run(state_dir: &Path, job: &str) -> Result<Run, AskError> {
+    let (status, body) =
+        ask(state_dir, Method::POST, &format!("/jobs/{}/run?wait=true", in_path(job)), None)?;
+    understand(status, &body)
+}
+
+/// `Some` is what is not well, in the words of the sidecar.
+pub fn ask_how_it_is(state_dir: &Path, question: Question) -> Result<Option<String>, AskError> {
+    let path = match question {
+        Question::Alive => "/healthz",
+        Question::Ready => "/readyz",
+    };
+    let (status, body) = ask(state_dir, Method::GET, path, Some(LONGEST_SILENCE))?;
+    let said = String::from_utf8_lossy(&body).trim().to_owned();
+    match status {
+        StatusCode::OK => Ok(None),
+        StatusCode::SERVICE_UNAVAILABLE => Ok(Some(said)),
+        other => Err(AskError::Broken(format!("{other}: {said}"))),
+    }
+}
+
+fn ask(
+    state_dir: &Path,
+    method: Method,
+    path: &str,
+    limit: Option<Duration>,
+) -> Result<(StatusCode, Bytes), AskError> {
     let stream = socket::connect(state_dir).map_err(|error| match error.kind() {
         // The file is missing, or left over from one that was killed.
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotListening,
@@ -49,20 +88,26 @@ pub fn ask_to_run(state_dir: &Path, job: &str) -> Result<Run, AskError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     runtime.block_on(async {
         let stream = UnixStream::from_std(stream).map_err(broken)?;
-        let (status, body) =
-            request(stream, job).await.map_err(|error| AskError::Broken(error.to_string()))?;
-        understand(status, &body)
+        let asked = request(stream, method, path);
+        let answer = match limit {
+            None => asked.await,
+            Some(limit) => match tokio::time::timeout(limit, asked).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(AskError::Broken(format!("no answer within {} s", limit.as_secs()))),
+            },
+        };
+        answer.map_err(|error| AskError::Broken(error.to_string()))
     })
 }
 
 async fn request(
     stream: UnixStream,
-    job: &str,
+    method: Method,
+    path: &str,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::post(format!("/jobs/{}/run?wait=true", in_path(job)))
-        .header(HOST, "sidecar")
-        .body(Empty::<Bytes>::new())?;
+    let request =
+        Request::builder().method(method).uri(path).header(HOST, "sidecar").body(Empty::<Bytes>::new())?;
     let answer = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();

@@ -19,7 +19,7 @@ pub enum Text {
 
 impl Text {
     /// The error comes with the file's path.
-    pub(super) fn read(&self) -> Result<String, (&Path, io::Error)> {
+    pub fn read(&self) -> Result<String, (&Path, io::Error)> {
         match self {
             Self::Value(secret) => Ok(secret.reveal().to_owned()),
             Self::File(path) => {

@@ -1,0 +1,92 @@
+//! Why a step was not done. Messages name the step, and never a value that was rendered, an argument, a header or the
+//! path of an address: these may hold secrets.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::base::action::ActionError;
+use crate::base::http::HttpError;
+use crate::base::process::ProcessError;
+use crate::base::process::user::UserError;
+use crate::tree::TreeError;
+
+#[derive(Debug, Error)]
+#[error("step {step}: {trouble}{}", after(*attempts))]
+pub struct StepError {
+    pub step: String,
+    pub attempts: u32,
+    pub trouble: Trouble,
+}
+
+#[derive(Debug, Error)]
+pub enum Trouble {
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    /// What was waited for did not come.
+    #[error("{what} was not there within {} s: {last}", limit.as_secs_f32())]
+    NotThere { what: String, limit: Duration, last: String },
+    /// The template is at fault.
+    #[error("the template {template} cannot be rendered: {reason}")]
+    Template { template: String, reason: String },
+    #[error("the value {value} is to come from the variable {variable}, which is not set")]
+    NoVariable { value: String, variable: String },
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the template and its values could not be read within {} s", limit.as_secs_f32())]
+    Slow { limit: Duration },
+    #[error("the file cannot be given to another user: {0}")]
+    Owner(UserError),
+    /// Nothing but a file is replaced.
+    #[error("{} is there and is no regular file", path.display())]
+    NoFile { path: PathBuf },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("it was stopped")]
+    Stopped,
+}
+
+impl Trouble {
+    /// Whether another attempt can end otherwise. A refused password stays refused, and the account may be locked.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Action(error) => match error {
+                ActionError::Process(
+                    ProcessError::Cancelled { .. } | ProcessError::User { .. } | ProcessError::Empty,
+                )
+                | ActionError::Url { .. }
+                | ActionError::UserName
+                | ActionError::Status { status: 401 | 403, .. } => false,
+                ActionError::Http(error) => error.retryable(),
+                _ => true,
+            },
+            Self::NotThere { .. } | Self::Unreadable { .. } | Self::Slow { .. } | Self::Tree(_) => true,
+            Self::Template { .. }
+            | Self::NoVariable { .. }
+            | Self::Owner(_)
+            | Self::NoFile { .. }
+            | Self::Stopped => false,
+        }
+    }
+
+    /// Whether what is configured can never work here.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Template { .. } | Self::NoVariable { .. } | Self::Owner(_) => true,
+            Self::Action(error) => matches!(
+                error,
+                ActionError::Url { .. }
+                    | ActionError::UserName
+                    | ActionError::Process(ProcessError::User { .. })
+                    | ActionError::Http(HttpError::Request { .. } | HttpError::CaFile { .. })
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn after(attempts: u32) -> String {
+    if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() }
+}

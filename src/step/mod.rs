@@ -1,0 +1,104 @@
+//! What `init` does once the volume is ready and before the app starts: waiting for others, rendering files, running
+//! commands, making requests. Holds what a step is, which of them are due, and how each is done; must not know what
+//! makes a volume ready, or where the record of what was done is kept.
+
+mod error;
+mod perform;
+mod place;
+mod plan;
+mod render;
+mod wait;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::action::{CommandAction, HttpAction};
+
+pub use error::{StepError, Trouble};
+pub use perform::{Did, Means, Outcome, is_up_to_date, perform};
+pub use plan::{Began, Facts, Planned, Verdict, Why, plan, verdict};
+pub use render::{Render, Source, Variable};
+pub use wait::Wait;
+
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The key of the record, so one with `once` has it.
+    pub name: Option<String>,
+    pub kind: Kind,
+    /// For one attempt.
+    pub timeout: Duration,
+    /// How many attempts follow one that failed.
+    pub retries: u32,
+    /// The pause before the second attempt; each further one is twice as long.
+    pub backoff: Duration,
+    pub when: When,
+    /// Done once for the data on the volume and a version, which is recorded.
+    pub once: bool,
+    pub version: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum Kind {
+    WaitFor(Wait),
+    Render(Render),
+    Run(CommandAction),
+    Http {
+        request: Box<HttpAction>,
+        /// Statuses that mean that it was done before.
+        already: Vec<u16>,
+    },
+}
+
+/// In which starts a step has its turn. What is new on the volume stays new until all steps were done on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// At every start.
+    #[default]
+    Always,
+    /// The volume has just begun empty.
+    Empty,
+    /// A snapshot has just been brought back.
+    Restored,
+    /// The volume has just begun without a snapshot: empty, from an archive, or with data that was there.
+    FirstBoot,
+    /// The version recorded is lower than that of the step.
+    Upgraded,
+}
+
+impl When {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Empty => "empty",
+            Self::Restored => "restored",
+            Self::FirstBoot => "first_boot",
+            Self::Upgraded => "upgraded",
+        }
+    }
+}
+
+impl Kind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::WaitFor(_) => "wait_for",
+            Self::Render(_) => "render",
+            Self::Run(_) => "run",
+            Self::Http { .. } => "http",
+        }
+    }
+}
+
+impl Step {
+    /// How messages call it; `number` counts from 0.
+    pub fn label(&self, number: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{}-{}", self.kind.name(), number + 1))
+    }
+
+    /// Whether it may change the volume, or must not be done by two at once. Nobody is kept from the volume while a
+    /// step waits for others.
+    pub fn needs_lock(&self) -> bool {
+        self.once || matches!(self.kind, Kind::Render(_) | Kind::Run(_))
+    }
+}
