@@ -21,13 +21,16 @@ ENV RUSTFLAGS="-C target-feature=+crt-static -C force-unwind-tables=no -C link-a
     CARGO_INCREMENTAL=0
 WORKDIR /src
 
-# The libraries first, with an empty program of our own: this layer lasts until Cargo.lock changes.
+# The libraries first, with an empty program of our own: this layer lasts until Cargo.lock changes. A pipe that fails
+# names no target here and below, and cargo stops.
 COPY Cargo.toml Cargo.lock ./
+# hadolint ignore=DL4006
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && : > src/lib.rs \
     && cargo build --release --locked --bin volkeep --target "$(rustc -vV | sed -n 's/^host: //p')"
 
 COPY src src
 # Cargo goes by times, and those of the empty program are younger than those of the sources.
+# hadolint ignore=DL4006
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked --bin volkeep --target "$(rustc -vV | sed -n 's/^host: //p')" \
     && install -D -m 755 "target/$(rustc -vV | sed -n 's/^host: //p')/release/volkeep" /out/volkeep
