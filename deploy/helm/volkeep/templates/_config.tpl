@@ -14,14 +14,15 @@
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* Stops where the pod would be killed before the sidecar has ended. Written in hours or days, grace is not looked at. */}}
+{{/* Stops where the pod would be killed before the sidecar has ended. A grace in hours or days is not looked at. */}}
 {{- define "volkeep.checkGrace" -}}
 {{- $grace := toString (dig "sidecar" "grace" "25s" .Values.config) -}}
 {{- if regexMatch "^[0-9]+[sm]?$" $grace -}}
 {{- $seconds := int (regexFind "^[0-9]+" $grace) -}}
 {{- if hasSuffix "m" $grace }}{{ $seconds = mul $seconds 60 }}{{ end -}}
-{{- if ge (int $seconds) (int .Values.terminationGracePeriodSeconds) -}}
-{{- fail (printf "terminationGracePeriodSeconds (%d) has to be more than config.sidecar.grace (%s)" (int .Values.terminationGracePeriodSeconds) $grace) -}}
+{{- $whole := int .Values.terminationGracePeriodSeconds -}}
+{{- if ge (int $seconds) $whole -}}
+{{- fail (printf "terminationGracePeriodSeconds (%d) has to be more than config.sidecar.grace (%s)" $whole $grace) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
