@@ -293,9 +293,11 @@ fn what_comes_late_is_waited_for() {
 
 #[test]
 fn what_never_comes_is_given_up_in_time() {
+    // Longer than any name can be, so that nobody is asked for it.
+    let no_name = format!("dns: {}y", "x".repeat(64));
     for (target, says) in [
         ("tcp: '127.0.0.1:1'", "127.0.0.1:1 was not there within 0.3 s: cannot connect"),
-        ("dns: no-such-host.invalid", "the name no-such-host.invalid was not there within 0.3 s"),
+        (no_name.as_str(), "y was not there within 0.3 s"),
         ("file: /nowhere/at/all", "/nowhere/at/all was not there within 0.3 s: no such file"),
         ("http: 'http://127.0.0.1:1/token'", "http://127.0.0.1:1 was not there within 0.3 s"),
     ] {

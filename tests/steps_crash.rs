@@ -205,8 +205,11 @@ fn waiting(lab: &Lab) -> Child {
 #[test]
 fn while_a_step_waits_for_others_nobody_waits_for_the_volume() {
     let lab = Lab::filled(Layout::Subdirectory, few_entries).with("VOLKEEP_VOLUME_LOCK_WAIT", "1s");
-    let yaml = "[{wait_for: {file: $LAB/there}, timeout: 10m}, {name: s, once: true, run: [sh, -c, 'echo s >> $LAB/order']}]";
-    let lab = with_steps(lab, yaml);
+    let once = "{name: s, once: true, run: [sh, -c, 'echo s >> $LAB/order']}";
+    let mut lab = with_steps(lab, &format!("[{once}]"));
+    lab.ok(&["init"]);
+    let wait_for = "{wait_for: {file: $LAB/there}, timeout: 10m}";
+    steps(&mut lab, &format!("[{wait_for}, {once}, {{render: {{text: x, to: x}}}}]"));
     let init = waiting(&lab);
     lab.ok(&["backup"]);
     fs::write(lab.path("there"), "").unwrap();
@@ -222,4 +225,68 @@ fn while_a_step_waits_for_others_nobody_waits_for_the_volume() {
     assert_eq!(order(&lab), "s");
     lab.ok(&["init"]);
     assert_eq!(order(&lab), "s s");
+}
+
+#[test]
+fn what_is_done_once_lets_nobody_in_before_it_is_done() {
+    let yaml = "[{wait_for: {file: $LAB/there}, timeout: 10m},
+                 {name: s, once: true, run: [sh, -c, 'echo s >> $LAB/order']}]";
+    let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
+    let mut lab = with_steps(lab, yaml);
+    let init = waiting(&lab);
+    // A sidecar that comes now stands by, and is not in the way.
+    let sidecar = lab.spawn_sidecar();
+    sidecar.await_some("the lock of the sidecar", || {
+        lab.ok(&["status", "--json"]).json()["sidecar"].is_object().then_some(())
+    });
+    lab.set("VOLKEEP_VOLUME_LOCK_WAIT", "200ms");
+    lab.exits(11, &["restore", "--force"]);
+    lab.exits(1, &["wait", "--timeout", "200ms"]);
+    fs::write(lab.path("there"), "").unwrap();
+    finish(init).expect_code(0);
+    assert_eq!(order(&lab), "s");
+    sidecar.await_status("working", |status| status["stage"] == "working");
+    lab.ok(&["wait", "--timeout", "1m"]);
+    sidecar.end_well();
+}
+
+#[test]
+fn an_app_that_waits_waits_for_the_steps_on_new_data() {
+    let mut lab = with_steps(Lab::filled(Layout::Subdirectory, few_entries), "[{run: ['false']}]");
+    lab.wipe();
+    lab.exits(1, &["init"]);
+    assert_eq!(lab.state(), "healthy");
+    lab.exits(1, &["wait", "--timeout", "200ms"]);
+    steps(&mut lab, "[{run: ['true']}]");
+    lab.ok(&["init"]);
+    lab.ok(&["wait", "--timeout", "1m"]);
+    // Who has no steps waits for none.
+    lab.ok(&["restore", "--force"]);
+    lab.exits(1, &["wait", "--timeout", "200ms"]);
+    lab.unset("VOLKEEP_INIT_STEPS");
+    lab.ok(&["wait", "--timeout", "1m"]);
+}
+
+#[test]
+fn steps_that_are_new_beside_a_sidecar_are_settled_there() {
+    let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
+    let lab = with_steps(lab, "[{run: [sh, -c, 'echo restored >> $LAB/order'], when: restored}]");
+    lab.ok(&["restore", "--force"]);
+    let sidecar = lab.sidecar();
+    lab.ok(&["init"]);
+    lab.ok(&["init"]);
+    assert_eq!(order(&lab), "restored");
+    lab.ok(&["wait", "--timeout", "1m"]);
+    sidecar.end_well();
+}
+
+#[test]
+fn a_wait_ends_when_it_is_told_to() {
+    let lab = with_steps(begun(), "[{wait_for: {tcp: '127.0.0.1:1'}, timeout: 10m}]");
+    let init = waiting(&lab);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(init.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let started = std::time::Instant::now();
+    finish(init).expect_code(1);
+    assert!(started.elapsed() < std::time::Duration::from_secs(60));
 }

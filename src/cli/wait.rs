@@ -20,7 +20,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (scope, _) = open_scope(context, Needs::VOLUME)?;
-    ops::wait::run(&scope, arguments.timeout.0)?;
+    let (scope, config) = open_scope(context, Needs::VOLUME)?;
+    ops::wait::run(&scope, arguments.timeout.0, !config.init.steps.is_empty())?;
     Ok(Exit::Done)
 }

@@ -8,18 +8,19 @@ use crate::volume::{Inspection, State};
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Returns when the marker says ready and the data is there. What does not mend itself by waiting is an error at
-/// once.
-pub fn run(scope: &Scope, timeout: Duration) -> Result<(), OpsError> {
+/// Returns when the marker says ready and the data is there; with `steps`, not before they were done on what is new on
+/// the volume. What does not mend itself by waiting is an error at once.
+pub fn run(scope: &Scope, timeout: Duration, steps: bool) -> Result<(), OpsError> {
     let deadline = scope.clock.elapsed() + timeout;
     let mut pause = FIRST_PAUSE;
     loop {
         let Inspection { state, marker, .. } = scope.volume.inspect()?;
-        let trusted = marker.is_some_and(|marker| marker.distrusted.is_none());
+        let trusted =
+            marker.is_some_and(|marker| marker.distrusted.is_none() && !(steps && marker.steps_due));
         match state {
-            // A sidecar marks the volume dirty for as long as it runs. Whoever holds the volume's lock may be about
-            // to change what is found here.
-            State::Healthy if trusted && is_free(scope)? => return Ok(()),
+            // A sidecar marks the volume dirty for as long as it works. Whoever holds the volume's lock may be about
+            // to change what is found here, also while a sidecar stands by.
+            State::Healthy if trusted && !scope.volume.is_locked_exclusively()? => return Ok(()),
             State::Dirty if trusted && scope.volume.sidecar_running()?.is_some() => return Ok(()),
             State::Mismatch { found, expected } => return Err(OpsError::Mismatch { found, expected }),
             _ => {}
@@ -32,8 +33,4 @@ pub fn run(scope: &Scope, timeout: Duration) -> Result<(), OpsError> {
         scope.clock.sleep(pause.min(left));
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-fn is_free(scope: &Scope) -> Result<bool, OpsError> {
-    Ok(scope.volume.sidecar_running()?.is_some() || !scope.volume.is_locked_exclusively()?)
 }

@@ -96,8 +96,7 @@ impl Step {
         self.name.clone().unwrap_or_else(|| format!("{}-{}", self.kind.name(), number + 1))
     }
 
-    /// Whether it may change the volume, or must not be done by two at once. Nobody is kept from the volume while a
-    /// step waits for others.
+    /// Whether it may change the volume, or must not be done by two at once.
     pub fn needs_lock(&self) -> bool {
         self.once || matches!(self.kind, Kind::Render(_) | Kind::Run(_))
     }

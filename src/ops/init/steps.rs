@@ -11,7 +11,7 @@ use crate::step::{
     self, Began, Facts, Means, Outcome, Planned, Step, StepError, Verdict, When, Why, is_up_to_date, perform,
     verdict,
 };
-use crate::volume::{Holder, LockGuard, LockKind, Marker, Origin, Phase};
+use crate::volume::{Holder, LockGuard, LockKind, Marker, Origin, Phase, VolumeError};
 
 /// What became of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,18 +73,20 @@ pub(super) fn foresee(
     Ok(step::plan(&options.steps, &facts).into_iter().map(report).collect())
 }
 
-/// Does what is due. `lock` is the volume's, if it is held; it is given back whenever a step only waits for others.
+/// Does what is due. `lock` is the volume's, unless a sidecar was there before. It is given back while a step only
+/// waits for others, if that is safe for the steps ahead.
 pub(super) fn run(
     scope: &Scope,
     options: &InitOptions,
     lock: Option<LockGuard>,
 ) -> Result<Vec<StepReport>, OpsError> {
     let marker = scope.volume.read_marker()?.ok_or_else(changed_meanwhile)?;
-    let mut turn = Turn { scope, marker, lock };
+    let mut turn = Turn { scope, marker, held_throughout: lock.is_some(), lock };
     let mut reports = Vec::new();
     for (number, step) in options.steps.iter().enumerate() {
         let label = step.label(number);
-        let report = turn.one(step, &label)?;
+        let ahead = options.steps.get(number..).unwrap_or_default();
+        let report = turn.one(step, &label, ahead)?;
         match report.result {
             StepResult::Skipped => tracing::debug!(step = label, why = report.note, "left out"),
             result => {
@@ -102,10 +104,12 @@ struct Turn<'a> {
     scope: &'a Scope,
     marker: Marker,
     lock: Option<LockGuard>,
+    /// Since the volume was made ready. A sidecar that came since then stands by, and has not looked at the volume.
+    held_throughout: bool,
 }
 
 impl Turn<'_> {
-    fn one(&mut self, step: &Step, label: &str) -> Result<StepReport, OpsError> {
+    fn one(&mut self, step: &Step, label: &str, ahead: &[Step]) -> Result<StepReport, OpsError> {
         let scope = self.scope;
         let volume = scope.volume.path().to_owned();
         let means = Means {
@@ -141,7 +145,8 @@ impl Turn<'_> {
         }
         match step.needs_lock() {
             true => self.hold(step)?,
-            false => self.lock = None,
+            false if self.may_let_others_in(ahead) => self.let_others_in(),
+            false => {}
         }
         // Somebody may have been first.
         match verdict(step, &facts(&self.marker)) {
@@ -160,6 +165,18 @@ impl Turn<'_> {
             Outcome::Already { status } => (StepResult::Already, Some(format!("status {status}"))),
         };
         Ok(report(result, note, did.attempts, did.seconds))
+    }
+
+    /// With something ahead that is done once, a sidecar would be in the way; and what is new on the volume is not for
+    /// an app yet.
+    fn may_let_others_in(&self, ahead: &[Step]) -> bool {
+        let facts = facts(&self.marker);
+        let is_due = |step: &Step| step.once && !matches!(verdict(step, &facts), Verdict::Skip(_));
+        !self.marker.steps_due && !ahead.iter().any(is_due)
+    }
+
+    fn let_others_in(&mut self) {
+        (self.lock, self.held_throughout) = (None, false);
     }
 
     /// What happened while the lock was not held. On other data than what was made ready, other steps are due.
@@ -182,6 +199,7 @@ impl Turn<'_> {
             self.look()?;
         }
         match scope.volume.sidecar_running()? {
+            _ if self.held_throughout => Ok(()),
             Some(holder) if step.once && !matches!(verdict(step, &facts(&self.marker)), Verdict::Skip(_)) => {
                 Err(OpsError::InUse { holder: Holder::describe(Some(&holder)) })
             }
@@ -195,27 +213,33 @@ impl Turn<'_> {
         Ok(self.scope.volume.write_marker(&self.marker, self.scope.clock.as_ref())?)
     }
 
-    /// All steps were done on what is new on the volume. Beside a sidecar, which writes the marker as well, that is
-    /// left to the next start.
+    /// All steps were done on what is new on the volume. If that cannot be written down now, they have their turn once
+    /// more.
     fn settle(&mut self) -> Result<(), OpsError> {
         if !self.marker.steps_due {
             return Ok(());
         }
         let scope = self.scope;
-        if self.lock.is_none() {
-            if scope.volume.sidecar_running()?.is_some() {
-                return Ok(());
+        // A sidecar at work writes the marker as well, under this lock, which comes before that of the volume.
+        let _alone = match self.held_throughout {
+            true => None,
+            false => {
+                self.let_others_in();
+                let both = scope
+                    .backup_lock()
+                    .and_then(|alone| Ok((alone, scope.lock(LockKind::Exclusive, "init")?)));
+                match both {
+                    Err(OpsError::Volume(error @ VolumeError::Locked { .. })) => {
+                        tracing::warn!(%error, "the steps count as due at the next start as well");
+                        return Ok(());
+                    }
+                    other => Some(other?),
+                }
             }
-            self.lock = Some(scope.lock(LockKind::Exclusive, "init")?);
-        }
-        let now = scope.volume.read_marker()?.filter(|now| now.ready_since == self.marker.ready_since);
-        match (now, scope.volume.sidecar_running()?) {
-            (Some(now), None) => {
-                let settled = Marker { steps_due: false, ..now };
-                Ok(scope.volume.write_marker(&settled, scope.clock.as_ref())?)
-            }
-            _ => Ok(()),
-        }
+        };
+        self.look()?;
+        self.marker.steps_due = false;
+        Ok(scope.volume.write_marker(&self.marker, scope.clock.as_ref())?)
     }
 }
 
