@@ -1,5 +1,6 @@
 //! The container engine that tests/run starts, and one project of Compose on it, which goes when the test ends.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,10 +26,16 @@ pub fn engine() {
     );
 }
 
+/// Shown whether the test passes or not.
+pub fn tell(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = writeln!(out, "{text}");
+}
+
 /// All configurations of volkeep for Compose.
 pub fn configurations() -> Vec<PathBuf> {
     let mut found = vec![
-        root().join("deploy/compose/volkeep.yaml"),
+        root().join("deploy/compose/config/volkeep.yaml"),
         root().join("deploy/swarm/volkeep.yaml"),
         root().join("deploy/nomad/volkeep.yaml"),
         root().join("deploy/systemd/volkeep.yaml"),
@@ -156,7 +163,7 @@ impl Project {
     /// The services that are up.
     pub fn running(&self) -> Vec<String> {
         let list = self.compose(&["ps", "--services", "--status", "running"]).expect_code(0);
-        list.stdout.lines().map(str::to_owned).collect()
+        list.stdout.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     pub fn exit_code(&self, service: &str) -> i32 {
@@ -193,7 +200,7 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.compose(&["logs", "--tail", "40"]));
+            tell(&self.compose(&["logs", "--tail", "40"]).to_string());
         }
         let _ = self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "5"]);
     }
