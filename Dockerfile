@@ -48,6 +48,7 @@ RUN install -d -m 755 /image/etc/ssl/certs /image/etc/volkeep /image/usr/share /
     && install -d -m 1777 /image/tmp \
     && install -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
     && cp -R -P /usr/share/zoneinfo /image/usr/share/zoneinfo \
+    && rm -f /image/usr/share/zoneinfo/*.tab /image/usr/share/zoneinfo/*.zi /image/usr/share/zoneinfo/leap* \
     && printf 'root:x:0:0:root:/:/nonexistent\nvolkeep:x:65532:65532:volkeep:/:/nonexistent\n' > /image/etc/passwd \
     && printf 'root:x:0:\nvolkeep:x:65532:\n' > /image/etc/group \
     && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf \
