@@ -14,6 +14,7 @@ use support::crash::{
     AtLeast, DIRECTORIES, METADATA, REMOVALS, RENAMES, SYNCS, kill_at_each, killed_at, report,
 };
 use support::life::{finish, start};
+use support::sidecar::Sidecar;
 use support::{Lab, Layout, few_entries, is_root};
 
 const CONTENT: &str = "rack=r1\n";
@@ -236,9 +237,7 @@ fn what_is_done_once_lets_nobody_in_before_it_is_done() {
     let init = waiting(&lab);
     // A sidecar that comes now stands by, and is not in the way.
     let sidecar = lab.spawn_sidecar();
-    sidecar.await_some("the lock of the sidecar", || {
-        lab.ok(&["status", "--json"]).json()["sidecar"].is_object().then_some(())
-    });
+    await_lock(&lab, &sidecar);
     lab.set("VOLKEEP_VOLUME_LOCK_WAIT", "200ms");
     lab.exits(11, &["restore", "--force"]);
     lab.exits(1, &["wait", "--timeout", "200ms"]);
@@ -260,11 +259,63 @@ fn an_app_that_waits_waits_for_the_steps_on_new_data() {
     steps(&mut lab, "[{run: ['true']}]");
     lab.ok(&["init"]);
     lab.ok(&["wait", "--timeout", "1m"]);
-    // Who has no steps waits for none.
+    // The app's own container need not know of them; only an init that has none calls them off.
     lab.ok(&["restore", "--force"]);
-    lab.exits(1, &["wait", "--timeout", "200ms"]);
     lab.unset("VOLKEEP_INIT_STEPS");
+    lab.exits(1, &["wait", "--timeout", "200ms"]);
+    lab.ok(&["init"]);
     lab.ok(&["wait", "--timeout", "1m"]);
+}
+
+/// Everything is started at once after a crash: the sidecar stands by while init makes its full checks.
+#[test]
+fn an_app_that_waits_is_not_let_in_by_a_sidecar_that_only_stands_by() {
+    let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
+    lab.sidecar().kill();
+    assert_eq!(lab.state(), "dirty");
+    let (checking, checked) = (lab.fifo("checking"), lab.fifo("checked"));
+    let checks =
+        "[{command: [sh, -c, 'echo > $LAB/checking; read x < $LAB/checked'], level: full, timeout: 10m}]";
+    let checks = checks.replace("$LAB", lab.path("").to_str().unwrap());
+    let lab = lab.with("VOLKEEP_INIT_CHECKS", checks);
+    let init = start(&mut lab.command(&["init"]));
+    checking.await_line();
+    let sidecar = lab.spawn_sidecar();
+    await_lock(&lab, &sidecar);
+    lab.exits(1, &["wait", "--timeout", "300ms"]);
+    checked.go();
+    finish(init).expect_code(0);
+    lab.ok(&["wait", "--timeout", "1m"]);
+    sidecar.end_well();
+}
+
+fn await_lock(lab: &Lab, sidecar: &Sidecar) {
+    sidecar.await_some("the lock of the sidecar", || {
+        lab.ok(&["status", "--json"]).json()["sidecar"].is_object().then_some(())
+    });
+}
+
+/// The second of two inits gets its turn when the sidecar beside the app has begun to work, or just before that.
+#[test]
+fn an_init_that_waited_for_another_leaves_a_volume_at_work_alone() {
+    let yaml = "[{wait_for: {file: $LAB/there}, timeout: 10m}, {name: s, once: true, run: ['true']}]";
+    let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
+    let lab = with_steps(lab, yaml);
+    let checks =
+        format!("[{{command: [sh, -c, 'echo full >> {}'], level: full}}]", lab.path("full").display());
+    let lab = lab.with("VOLKEEP_INIT_CHECKS", checks);
+    let first = waiting(&lab);
+    // It says that it waits for the volume.
+    let second = waiting(&lab);
+    let sidecar = lab.spawn_sidecar();
+    await_lock(&lab, &sidecar);
+    fs::write(lab.path("there"), "").unwrap();
+    finish(first).expect_code(0);
+    finish(second).expect_code(0);
+    sidecar.await_status("working", |status| status["stage"] == "working");
+    assert!(!lab.path("full").exists(), "full checks were made beside the app");
+    assert_eq!(lab.state(), "dirty", "a sidecar is at work");
+    sidecar.end_well();
 }
 
 #[test]

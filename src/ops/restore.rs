@@ -214,7 +214,11 @@ fn into_volume(scope: &Scope, options: &RestoreOptions, source: &Source) -> Resu
         return Ok(RestoreOutcome { plan, brought: None });
     }
     scope.volume.prepare()?;
+    let before_waiting = scope.volume.read_marker()?;
     let _lock = scope.lock(LockKind::Exclusive, "restore")?;
+    if let Some(holder) = scope.came_while_waiting(before_waiting.as_ref())? {
+        return Err(OpsError::InUse { holder: Holder::describe(Some(&holder)) });
+    }
     let Inspection { state, marker, .. } = scope.volume.inspect()?;
     if let State::Mismatch { found, expected } = state {
         return Err(OpsError::Mismatch { found, expected });

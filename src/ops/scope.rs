@@ -80,6 +80,14 @@ impl Scope {
         })?)
     }
 
+    /// Called with the exclusive lock: a sidecar that began to work between the look at the volume and the lock, while an
+    /// init before this one ended. Its app may be up. One that only stands by has not written the marker.
+    pub(super) fn came_while_waiting(&self, before: Option<&Marker>) -> Result<Option<Holder>, OpsError> {
+        let Some(holder) = self.volume.sidecar_running()? else { return Ok(None) };
+        let is_as_before = self.volume.read_marker()?.as_ref() == before;
+        Ok(if is_as_before { None } else { Some(holder) })
+    }
+
     pub fn backup_lock(&self) -> Result<LockGuard, OpsError> {
         Ok(self.volume.hold_backup_lock(&self.holder("backup"), self.clock.as_ref())?)
     }

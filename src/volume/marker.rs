@@ -50,6 +50,9 @@ pub struct Marker {
     /// The data came onto the volume, and no start has done all its steps on it since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub steps_due: bool,
+    /// The last init had steps, so whoever waits for the volume has to wait for them, even if it knows of none itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_steps: bool,
     /// Whether whoever worked beside the app ended in order.
     pub clean: bool,
     #[serde(with = "timestamp::rfc3339")]
@@ -159,6 +162,7 @@ impl Marker {
             distrusted: None,
             steps_done: BTreeMap::new(),
             steps_due: false,
+            has_steps: false,
             clean: true,
             written_at: clock.now(),
             written_by: env!("CARGO_PKG_VERSION").to_owned(),

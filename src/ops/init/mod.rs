@@ -104,7 +104,12 @@ fn make_ready(
     // The lock's file is in the state directory, so that has to be there first. On a healthy volume all of this
     // is there already and nothing is written.
     scope.volume.prepare()?;
+    let before_waiting = scope.volume.read_marker()?;
     let lock = scope.lock(LockKind::Exclusive, "init")?;
+    if let Some(holder) = scope.came_while_waiting(before_waiting.as_ref())? {
+        drop(lock);
+        return Ok((beside_sidecar(scope, options, &holder)?, None));
+    }
     let mut seen = look(scope, options)?;
     let mut repaired = false;
     if let (State::Corrupt(_), Some(repair)) = (&seen.state, &options.repair) {

@@ -82,6 +82,7 @@ pub(super) fn run(
 ) -> Result<Vec<StepReport>, OpsError> {
     let marker = scope.volume.read_marker()?.ok_or_else(changed_meanwhile)?;
     let mut turn = Turn { scope, marker, held_throughout: lock.is_some(), lock };
+    turn.note_whether_there_are_any(options)?;
     let mut reports = Vec::new();
     for (number, step) in options.steps.iter().enumerate() {
         let label = step.label(number);
@@ -109,6 +110,17 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Before the first of them: if that fails, an app that waits by itself has to know. Beside a sidecar the app is up
+    /// already.
+    fn note_whether_there_are_any(&mut self, options: &InitOptions) -> Result<(), OpsError> {
+        let has_steps = !options.steps.is_empty();
+        if self.lock.is_none() || self.marker.has_steps == has_steps {
+            return Ok(());
+        }
+        self.marker.has_steps = has_steps;
+        Ok(self.scope.volume.write_marker(&self.marker, self.scope.clock.as_ref())?)
+    }
+
     fn one(&mut self, step: &Step, label: &str, ahead: &[Step]) -> Result<StepReport, OpsError> {
         let scope = self.scope;
         let volume = scope.volume.path().to_owned();
@@ -249,7 +261,9 @@ fn changed_meanwhile() -> OpsError {
 
 fn facts(marker: &Marker) -> Facts<'_> {
     let began = match &marker.origin {
-        Some(Origin::Empty) => Began::Empty,
+        // With a backup there is data by now, which a step may have to upgrade, and must not seed over.
+        Some(Origin::Empty) if marker.last_backup.is_none() => Began::Empty,
+        Some(Origin::Empty) => Began::Adopted,
         Some(Origin::Snapshot { id, .. }) if id.starts_with(ARCHIVE) => Began::Archive,
         Some(Origin::Snapshot { .. }) => Began::Snapshot,
         Some(Origin::Adopted) | None => Began::Adopted,
