@@ -67,7 +67,7 @@ ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072
 # Numbers, so that Kubernetes can tell that this is not root.
 USER 65532:65532
 # Asks the sidecar of the same container; a container that is no sidecar needs no health.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/local/bin/volkeep", "health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/usr/local/bin/volkeep", "health"]
 ENTRYPOINT ["/usr/local/bin/volkeep"]
 CMD ["--help"]
 
@@ -88,6 +88,6 @@ COPY --chmod=755 deploy/hooks/postgres-copy deploy/hooks/sqlite-hold docs/recove
 COPY --from=build /out/volkeep /usr/local/bin/volkeep
 ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072
 USER 65532:65532
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/local/bin/volkeep", "health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["/usr/local/bin/volkeep", "health"]
 ENTRYPOINT ["/usr/local/bin/volkeep"]
 CMD ["--help"]
