@@ -147,7 +147,11 @@ fn a_repository_is_enough_to_begin_again() {
     let place = lab.path("unpacked");
     fs::create_dir(&place).unwrap();
     let archive = lab.path("tmp/wiki.tar.zst");
-    shell("zstd -dcq \"$1\" | tar -x --xattrs -C \"$2\"", &[archive.as_os_str(), place.as_os_str()]);
+    // Not by a pipe: tar reads no further than the end that it finds, and zstd would die of that.
+    shell(
+        "zstd -dq \"$1\" -o \"$2.tar\"; tar -xf \"$2.tar\" --xattrs -C \"$2\"",
+        &[archive.as_os_str(), place.as_os_str()],
+    );
     same_content(&lab.reference(), &place);
 }
 

@@ -9,7 +9,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -72,16 +72,18 @@ fn checks_that_were_cut_short_are_made_again() {
         let mut lab = Lab::filled(layout, few_entries);
         lab.wipe();
         let (told, never) = (lab.path("told"), lab.path("never"));
-        shell("mkfifo \"$1\" \"$2\"", &[told.as_os_str(), never.as_os_str()]);
-        let script = format!("echo started >'{}'; cat '{}'", told.display(), never.display());
+        shell("mkfifo \"$1\"", &[told.as_os_str()]);
+        let held = lab.fifo("never");
+        // It waits as long as this test holds the other end, and has its own before it says anything.
+        let script = format!("exec 3<'{}'; echo started >'{}'; cat <&3", never.display(), told.display());
         lab.set("VOLKEEP_INIT_CHECKS", check(&script, "full"));
         let mut init = lab.command(&["init"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Opening waits for the check to open the other end, reading for it to close that.
         File::open(&told).unwrap().read_to_string(&mut String::new()).unwrap();
         init.kill().unwrap();
         init.wait().unwrap();
-        // Lets go of the check, which nobody waits for any more.
-        drop(OpenOptions::new().read(true).write(true).open(&never).unwrap());
+        // Nobody else waits for the check any more.
+        drop(held);
 
         assert_eq!(lab.state(), "dirty");
         assert_ne!(lab.run(&["wait", "--timeout", "1ms"]).code, 0);
@@ -361,12 +363,12 @@ fn an_expired_quarantine_goes_with_the_next_healthy_start() {
 #[test]
 fn a_check_that_leaves_a_child_behind_does_not_hold_up_the_start() {
     let lab = Lab::filled(Layout::Subdirectory, few_entries);
-    let never = lab.path("never");
-    shell("mkfifo \"$1\"", &[never.as_os_str()]);
-    let lab = lab.with("VOLKEEP_INIT_CHECKS", check(&format!("cat '{}' & exit 0", never.display()), "quick"));
+    // The child waits as long as this test holds the other end.
+    let held = lab.fifo("never");
+    let script = format!("exec 3<'{}'; cat <&3 & exit 0", lab.path("never").display());
+    let lab = lab.with("VOLKEEP_INIT_CHECKS", check(&script, "quick"));
     run_until(30.0, &lab.command(&["init"])).expect_code(0);
-    // Lets go of the child.
-    drop(OpenOptions::new().read(true).write(true).open(&never).unwrap());
+    drop(held);
 }
 
 #[test]

@@ -85,6 +85,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 pub struct Project {
     name: String,
     directory: PathBuf,
+    /// What `.env` would say.
+    variables: Vec<(String, String)>,
 }
 
 impl Project {
@@ -96,7 +98,13 @@ impl Project {
         Self {
             name: format!("volkeep-test-{}-{number}", std::process::id()),
             directory: root().join(directory),
+            variables: Vec::new(),
         }
+    }
+
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn name(&self) -> &str {
@@ -193,6 +201,7 @@ impl Project {
         command.current_dir(&self.directory);
         // Any port that is free.
         command.env("PORT", "0").env("COMPOSE_ANSI", "never").env("COMPOSE_PROGRESS", "plain");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -38,7 +38,7 @@ pub fn sections(page: &str) -> Sections {
 }
 
 impl Lab {
-    /// Runs a block by bash, which stops at the first command that fails.
+    /// Runs a block by bash, which stops at the first command that fails, wherever it stands in a pipe.
     pub fn play(&self, block: &str, places: &[(&str, PathBuf)]) -> Outcome {
         for directory in ["bin", "tmp"] {
             fs::create_dir_all(self.path(directory)).unwrap();
@@ -68,7 +68,7 @@ impl Lab {
         // The environment of the lab; the program named is not the one that is run.
         let own = self.command::<&str>(&[]);
         let mut bash = Command::new("bash");
-        bash.args(["-eu", "-c", &script, "page"]).current_dir(root()).env_clear();
+        bash.args(["-euo", "pipefail", "-c", &script, "page"]).current_dir(root()).env_clear();
         bash.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         bash.env("PATH", format!("{}:{path}", self.path("bin").display()));
         run(&mut bash)
