@@ -48,11 +48,10 @@ impl Applied {
         let job = objects.0.iter().find(|object| object["metadata"]["name"] == name);
         let mut job = job.unwrap_or_else(|| panic!("there is no {name}")).clone();
         // Whoever applies it has to say which: there is no snapshot of this name.
-        let arguments = &mut job["spec"]["template"]["spec"]["containers"][0]["args"];
-        if let Some(snapshot) =
-            arguments.as_array_mut().and_then(|list| list.iter_mut().find(|word| *word == "SNAPSHOT"))
-        {
-            *snapshot = "latest".into();
+        let arguments =
+            job.pointer_mut("/spec/template/spec/containers/0/args").and_then(Value::as_array_mut);
+        if let Some(word) = arguments.and_then(|list| list.iter_mut().find(|word| *word == "SNAPSHOT")) {
+            *word = "latest".into();
         }
         let pod = Pod::new(&self.site, &objects, &job, &format!("{name}-1"), claim);
         let result = pod.run_job();
