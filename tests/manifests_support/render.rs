@@ -1,10 +1,13 @@
 //! Runs kustomize, Helm and the admission policy, by the tools that `tests/reference/manifests` installs.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
+pub use crate::support::manifests::{documents, tool};
+
+use crate::support::manifests::kustomized;
 use crate::support::{Outcome, run};
 
 /// What is rendered together, and by what name it is spoken of.
@@ -22,31 +25,12 @@ pub fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// One of the tools, or one of the scripts run by the Python among them.
-pub fn tool(name: &str) -> Command {
-    let directory = std::env::var("VOLKEEP_TEST_MANIFESTS").unwrap_or_else(|_| {
-        panic!(
-            "no tools for manifests: tests/run installs them, or by hand eval \"$(tests/reference/manifests)\""
-        )
-    });
-    if let Some(script) = name.strip_suffix(".py") {
-        let mut command = Command::new(Path::new(&directory).join("python"));
-        command.arg(root().join(format!("tests/reference/{script}.py")));
-        command
-    } else {
-        Command::new(Path::new(&directory).join(name))
-    }
-}
-
-pub fn documents(text: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
 /// The objects that `kubectl apply -k` would bring.
 pub fn kustomize(directory: &str) -> Rendered {
-    let built =
-        run(tool("kubectl").args(["kustomize", directory]).current_dir(root().join("deploy/kubernetes")));
-    Rendered { name: directory.to_owned(), objects: documents(&built.expect_code(0).stdout) }
+    Rendered {
+        name: directory.to_owned(),
+        objects: kustomized(&root().join("deploy/kubernetes").join(directory)),
+    }
 }
 
 /// All directories that can be applied as they are. Components are no such.

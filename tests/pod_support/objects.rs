@@ -1,12 +1,11 @@
 //! Manifests as `kubectl kustomize` renders them, with the repository of a test put in.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 
 use super::engine::{ENDPOINT, KEY_ID, SECRET};
-use crate::support::run;
+use crate::support::manifests::kustomized;
 
 /// All objects of one kustomization.
 #[derive(Clone, Debug)]
@@ -16,15 +15,7 @@ impl Objects {
     /// `directory` is below `deploy`. The address of the store is that of the test, everything else as it stands there.
     #[track_caller]
     pub fn rendered(directory: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(directory);
-        let program = std::env::var_os("VOLKEEP_TEST_KUBECTL").unwrap_or_else(|| "kubectl".into());
-        let text = run(Command::new(program).arg("kustomize").arg(path)).expect_code(0).stdout;
-        Self::read(&text)
-    }
-
-    #[track_caller]
-    pub fn read(text: &str) -> Self {
-        let mut objects: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
+        let mut objects = kustomized(&Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(directory));
         for object in objects.iter_mut().filter(|object| object["kind"] == "ConfigMap") {
             for text in object["data"].as_object_mut().unwrap().values_mut() {
                 let here = text.as_str().unwrap().replace("https://s3.example.org", ENDPOINT);

@@ -14,6 +14,7 @@ pub mod git;
 mod http;
 mod lab;
 pub mod life;
+pub mod manifests;
 pub mod page;
 pub mod person;
 mod process;
