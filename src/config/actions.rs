@@ -182,6 +182,14 @@ fn one(text: &Option<HiddenText>, file: &Option<PathBuf>) -> Option<Text> {
     value.or_else(|| file.clone().map(Text::File))
 }
 
+/// Of these keys, whether each is given: all go with a command, which is under the key `kind`, and there is none.
+pub fn only_with(kind: &str, given: &[(&str, bool)]) -> Result<(), String> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(format!("`{name}` goes with `{kind}` only")),
+        None => Ok(()),
+    }
+}
+
 /// What is wrong with the keys that go with a command.
 pub fn command_fault(
     directory: Option<&Path>,

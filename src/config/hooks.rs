@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::action::CommandAction;
 use crate::base::units::Span;
-use crate::config::actions::{HiddenText, HttpFields, absolute, command_fault, texts};
+use crate::config::actions::{HiddenText, HttpFields, absolute, command_fault, only_with, texts};
 use crate::hook::{Action, Hooks, Kind, SignalAction, SignalName};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -219,9 +219,7 @@ impl TryFrom<HookFields> for HookSpec {
                     ("directory", fields.directory.is_some()),
                     ("user", fields.user.is_some()),
                 ];
-                if let Some((name, _)) = of_command.iter().find(|(_, given)| *given) {
-                    return Err(format!("`{name}` goes with `command` only"));
-                }
+                only_with("command", &of_command)?;
             }
         }
         if let Some(http) = &fields.http {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::base::action::CommandAction;
 use crate::base::secret::Secret;
 use crate::base::units::Span;
-use crate::config::actions::{HiddenText, HttpFields, absolute, command_fault, texts};
+use crate::config::actions::{HiddenText, HttpFields, absolute, command_fault, only_with, texts};
 use crate::snapshot::RelativePath;
 use crate::step::{Kind, Render, Source, Step, Variable, Wait, When};
 
@@ -206,9 +206,7 @@ impl TryFrom<StepFields> for StepSpec {
                 ("directory", fields.directory.is_some()),
                 ("user", fields.user.is_some()),
             ];
-            if let Some((name, _)) = of_run.iter().find(|(_, given)| *given) {
-                return Err(format!("`{name}` goes with `run` only"));
-            }
+            only_with("run", &of_run)?;
         }
         fields.once_fault(&what)?;
         Ok(Self { fields, what })
