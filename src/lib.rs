@@ -6,6 +6,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod hook;
+pub mod notice;
 pub mod ops;
 pub mod repository;
 pub mod schedule;

@@ -11,8 +11,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Tenths of a floor, because `store` and `tree` live between the first and the second.
-const FLOORS: [(&str, u32); 16] = [
+/// Tenths of a floor, because some live between the first and the second.
+const FLOORS: [(&str, u32); 17] = [
     ("main", 60),
     ("cli", 60),
     ("config", 50),
@@ -20,11 +20,12 @@ const FLOORS: [(&str, u32); 16] = [
     ("ops", 30),
     ("volume", 20),
     ("repository", 20),
-    ("archive", 20),
     ("step", 20),
     ("hook", 20),
+    ("archive", 17),
     ("store", 15),
     ("tree", 15),
+    ("notice", 15),
     ("snapshot", 10),
     ("schedule", 10),
     ("base", 0),

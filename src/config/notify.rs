@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::http::Url;
 use crate::base::secret::{REDACTED, Secret};
-use crate::sidecar::notify::{
-    Events, Mail, Ping, SecretText, Security, Slack, Target, TargetKind, Webhook, mail, template,
-};
+use crate::base::text::Text;
+use crate::notice::{Channel, Mail, Security, Slack, Webhook, check_address, template};
+use crate::sidecar::notify::{Events, FIELDS, Ping, Target, TargetKind};
 
 /// Whom to tell: exactly one of `webhook`, `slack`, `ping` and `mail`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -192,19 +192,31 @@ pub fn faults(notify: &NotifyConfig, known_jobs: &[&str]) -> Vec<(String, String
     for job in notify.jobs.iter().filter(|job| !known_jobs.contains(&job.as_str())) {
         refuse("jobs", &format!("there is no job `{job}`; there are: {}", known_jobs.join(", ")));
     }
-    if let Some(hook) = &notify.webhook {
-        webhook(hook, &mut found);
-    }
-    if let Some(slack) = &notify.slack {
-        address("slack.url", slack.url.as_ref(), slack.url_file.as_deref(), &mut found);
-    }
     if let Some(ping) = &notify.ping {
         address("ping.url", ping.url.as_ref(), ping.url_file.as_deref(), &mut found);
     }
-    if let Some(mail) = &notify.mail {
-        letters(mail, &mut found);
-    }
+    let (webhook, slack, mail) = (notify.webhook.as_ref(), notify.slack.as_ref(), notify.mail.as_ref());
+    channel_faults(webhook, slack, mail, &FIELDS, &mut found);
     found
+}
+
+/// `fields`: the names that a template can use.
+pub(super) fn channel_faults(
+    webhook: Option<&WebhookConfig>,
+    slack: Option<&SlackConfig>,
+    mail: Option<&MailConfig>,
+    fields: &[&str],
+    found: &mut Vec<(String, String)>,
+) {
+    if let Some(hook) = webhook {
+        hook_faults(hook, fields, found);
+    }
+    if let Some(slack) = slack {
+        address("slack.url", slack.url.as_ref(), slack.url_file.as_deref(), found);
+    }
+    if let Some(mail) = mail {
+        letters(mail, found);
+    }
 }
 
 impl NotifyConfig {
@@ -227,42 +239,51 @@ impl NotifyConfig {
     }
 
     fn kind(&self) -> Option<TargetKind> {
-        if let Some(hook) = &self.webhook {
-            let values = hook.headers.iter().map(|(name, value)| (name, SecretText::Value(value.clone())));
-            let files = hook.headers_file.iter().map(|(name, file)| (name, SecretText::File(file.clone())));
-            return Some(TargetKind::Webhook(Webhook {
-                url: secret(hook.url.as_ref(), hook.url_file.as_deref())?,
-                method: hook.method.clone().unwrap_or_else(|| "POST".to_owned()),
-                headers: values.chain(files).map(|(name, value)| (name.clone(), value)).collect(),
-                body: hook.body.clone(),
-            }));
-        }
-        if let Some(slack) = &self.slack {
-            let url = secret(slack.url.as_ref(), slack.url_file.as_deref())?;
-            return Some(TargetKind::Slack(Slack { url }));
-        }
         if let Some(ping) = &self.ping {
             let url = secret(ping.url.as_ref(), ping.url_file.as_deref())?;
             return Some(TargetKind::Ping(Ping { url, start: ping.start, exit_codes: ping.exit_codes }));
         }
-        let mail = self.mail.as_ref()?;
-        let (security, port) = match mail.security {
-            MailSecurity::Starttls => (Security::StartTls, 587),
-            MailSecurity::Tls => (Security::Tls, 465),
-            MailSecurity::None => (Security::None, 25),
-        };
-        Some(TargetKind::Mail(Mail {
-            host: mail.host.clone(),
-            port: mail.port.unwrap_or(port),
-            security,
-            login: mail.user.clone().zip(secret(mail.password.as_ref(), mail.password_file.as_deref())),
-            from: mail.from.clone(),
-            to: mail.to.clone(),
-        }))
+        channel(self.webhook.as_ref(), self.slack.as_ref(), self.mail.as_ref()).map(TargetKind::People)
     }
 }
 
-fn webhook(hook: &WebhookConfig, found: &mut Vec<(String, String)>) {
+/// The first that is given.
+pub(super) fn channel(
+    webhook: Option<&WebhookConfig>,
+    slack: Option<&SlackConfig>,
+    mail: Option<&MailConfig>,
+) -> Option<Channel> {
+    if let Some(hook) = webhook {
+        let values = hook.headers.iter().map(|(name, value)| (name, Text::Value(value.clone())));
+        let files = hook.headers_file.iter().map(|(name, file)| (name, Text::File(file.clone())));
+        return Some(Channel::Webhook(Webhook {
+            url: secret(hook.url.as_ref(), hook.url_file.as_deref())?,
+            method: hook.method.clone().unwrap_or_else(|| "POST".to_owned()),
+            headers: values.chain(files).map(|(name, value)| (name.clone(), value)).collect(),
+            body: hook.body.clone(),
+        }));
+    }
+    if let Some(slack) = slack {
+        let url = secret(slack.url.as_ref(), slack.url_file.as_deref())?;
+        return Some(Channel::Slack(Slack { url }));
+    }
+    let mail = mail?;
+    let (security, port) = match mail.security {
+        MailSecurity::Starttls => (Security::StartTls, 587),
+        MailSecurity::Tls => (Security::Tls, 465),
+        MailSecurity::None => (Security::None, 25),
+    };
+    Some(Channel::Mail(Mail {
+        host: mail.host.clone(),
+        port: mail.port.unwrap_or(port),
+        security,
+        login: mail.user.clone().zip(secret(mail.password.as_ref(), mail.password_file.as_deref())),
+        from: mail.from.clone(),
+        to: mail.to.clone(),
+    }))
+}
+
+fn hook_faults(hook: &WebhookConfig, fields: &[&str], found: &mut Vec<(String, String)>) {
     address("webhook.url", hook.url.as_ref(), hook.url_file.as_deref(), found);
     let mut refuse = |key: String, message: String| found.push((format!("webhook.{key}"), message));
     let is_method = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase());
@@ -288,7 +309,7 @@ fn webhook(hook: &WebhookConfig, found: &mut Vec<(String, String)>) {
     for name in hook.headers.keys().chain(hook.headers_file.keys()).filter(|name| !is_name(name)) {
         refuse("headers".to_owned(), format!("`{name}` is not the name of a header"));
     }
-    if let Some(Err(message)) = hook.body.as_deref().map(template::check) {
+    if let Some(Err(message)) = hook.body.as_deref().map(|body| template::check(body, fields)) {
         refuse("body".to_owned(), message);
     }
 }
@@ -301,13 +322,13 @@ fn letters(mail: &MailConfig, found: &mut Vec<(String, String)>) {
     if mail.port == Some(0) {
         refuse("port", "0 is not a port".to_owned());
     }
-    if let Err(message) = mail::check_address(&mail.from) {
+    if let Err(message) = check_address(&mail.from) {
         refuse("from", message);
     }
     if mail.to.is_empty() {
         refuse("to", "nobody is named".to_owned());
     }
-    for message in mail.to.iter().filter_map(|to| mail::check_address(to).err()) {
+    for message in mail.to.iter().filter_map(|to| check_address(to).err()) {
         refuse("to", message);
     }
     let password = mail.password.is_some() || mail.password_file.is_some();
@@ -354,9 +375,9 @@ fn given_once(
     found.len() == before
 }
 
-fn secret(value: Option<&Secret>, file: Option<&Path>) -> Option<SecretText> {
-    let file = || file.map(|path| SecretText::File(path.to_owned()));
-    value.map(|value| SecretText::Value(value.clone())).or_else(file)
+fn secret(value: Option<&Secret>, file: Option<&Path>) -> Option<Text> {
+    let file = || file.map(|path| Text::File(path.to_owned()));
+    value.map(|value| Text::Value(value.clone())).or_else(file)
 }
 
 #[cfg(test)]
@@ -386,13 +407,13 @@ mod tests {
             assert_eq!(faults(notify, &["backup"]), [], "{notify:?}");
         }
         let [hook, slack, ping, mail] = targets(&all).try_into().unwrap();
-        let TargetKind::Webhook(sent) = &hook.kind else { panic!("{hook:?}") };
+        let TargetKind::People(Channel::Webhook(sent)) = &hook.kind else { panic!("{hook:?}") };
         assert_eq!((sent.method.as_str(), sent.headers.len()), ("POST", 2));
         assert!(hook.events.success && hook.events.failure && !hook.events.silence);
         assert_eq!((slack.events, slack.jobs.len()), (Events::default(), 0));
         let TargetKind::Ping(sent) = &ping.kind else { panic!("{ping:?}") };
         assert!(sent.start && sent.exit_codes && ping.jobs == ["backup"]);
-        let TargetKind::Mail(sent) = &mail.kind else { panic!("{mail:?}") };
+        let TargetKind::People(Channel::Mail(sent)) = &mail.kind else { panic!("{mail:?}") };
         assert_eq!((sent.port, sent.security, sent.login.is_some()), (587, Security::StartTls, true));
     }
 

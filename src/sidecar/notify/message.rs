@@ -7,11 +7,12 @@ use serde_json::{Map, Value};
 
 use crate::base::timestamp::Timestamp;
 use crate::base::units::Span;
+use crate::notice::{Letter, Mood};
 use crate::sidecar::notify::{About, Event, Notice};
 use crate::sidecar::record::Outcome;
 
 /// The names of [`fields`].
-pub(super) const FIELDS: [&str; 20] = [
+pub const FIELDS: [&str; 20] = [
     "attempts",
     "code",
     "event",
@@ -34,7 +35,20 @@ pub(super) const FIELDS: [&str; 20] = [
     "volume",
 ];
 
-pub(super) fn title(notice: &Notice, about: &About) -> String {
+pub(super) fn letter(notice: &Notice, about: &About) -> Letter {
+    Letter {
+        mood: match notice.event {
+            Event::Failure => Mood::Bad,
+            Event::Silence => Mood::Late,
+            Event::Recovery | Event::Success => Mood::Good,
+        },
+        title: title(notice, about),
+        text: text(notice, about),
+        fields: fields(notice, about),
+    }
+}
+
+fn title(notice: &Notice, about: &About) -> String {
     let (identity, job) = (&about.identity, &notice.job);
     match (notice.event, &notice.run) {
         (Event::Silence, _) => match notice.max_age {
@@ -56,7 +70,7 @@ pub(super) fn title(notice: &Notice, about: &About) -> String {
 }
 
 /// A line for each thing that is known.
-pub(super) fn text(notice: &Notice, about: &About) -> String {
+fn text(notice: &Notice, about: &About) -> String {
     let mut lines = Vec::new();
     if let Some(run) = &notice.run {
         lines.extend(run.reason.clone());
@@ -82,7 +96,7 @@ pub(super) fn text(notice: &Notice, about: &About) -> String {
 }
 
 /// Everything that is known, by name. What is not known is there as `null`.
-pub(super) fn fields(notice: &Notice, about: &About) -> Map<String, Value> {
+fn fields(notice: &Notice, about: &About) -> Map<String, Value> {
     let run = notice.run.as_ref();
     let value = |name: &str| match name {
         "attempts" => run.map(|run| run.attempts).into(),

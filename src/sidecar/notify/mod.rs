@@ -3,21 +3,19 @@
 
 pub mod decide;
 mod deliver;
-pub mod mail;
 mod message;
 mod ping;
-mod post;
 mod queue;
 pub mod target;
-pub mod template;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-pub use deliver::{Deliver, Delivery, Trouble};
+pub use deliver::{Deliver, Delivery};
+pub use message::FIELDS;
 pub use queue::Notifier;
-pub use target::{Events, Mail, Ping, SecretText, Security, Slack, Target, TargetKind, Webhook};
+pub use target::{Events, Ping, Target, TargetKind};
 
 use crate::base::timestamp::Timestamp;
 use crate::sidecar::record::Run;

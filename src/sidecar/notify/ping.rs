@@ -2,13 +2,13 @@
 //! service raises the alarm when none comes, also when this machine is gone.
 
 use crate::base::secret::Secret;
+use crate::notice::{NoticeError, Outgoing, read};
 use crate::sidecar::notify::Message;
-use crate::sidecar::notify::deliver::{Outgoing, Trouble};
 use crate::sidecar::notify::target::Ping;
 use crate::sidecar::record::Run;
 
 /// `None` for what is no ping.
-pub(super) fn to_service(ping: &Ping, message: &Message) -> Result<Option<Outgoing>, Trouble> {
+pub(super) fn to_service(ping: &Ping, message: &Message) -> Result<Option<Outgoing>, NoticeError> {
     let (word, body) = match message {
         Message::Notice(_) => return Ok(None),
         Message::Begun { .. } => (Some("start".to_owned()), String::new()),
@@ -16,7 +16,7 @@ pub(super) fn to_service(ping: &Ping, message: &Message) -> Result<Option<Outgoi
         Message::Ended { run, .. } if ping.exit_codes => (Some(run.code.max(1).to_string()), said(run)),
         Message::Ended { run, .. } => (Some("fail".to_owned()), said(run)),
     };
-    let url = ping.url.read()?;
+    let url = read(&ping.url)?;
     Ok(Some(Outgoing {
         method: "POST".to_owned(),
         url: Secret::new(with_word(url.reveal(), word.as_deref())),
@@ -44,14 +44,14 @@ fn with_word(url: &str, word: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sidecar::notify::target::SecretText;
+    use crate::base::text::Text;
     use crate::sidecar::record::Outcome;
     use crate::sidecar::sample;
 
     #[test]
     fn each_end_has_its_address() {
         let ping = |exit_codes, address: &str| Ping {
-            url: SecretText::Value(Secret::new(address)),
+            url: Text::Value(Secret::new(address)),
             start: true,
             exit_codes,
         };

@@ -6,11 +6,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use super::target::{Events, Mail, Ping, SecretText, Security, Slack, Target, TargetKind, Webhook};
+use super::target::{Events, Ping, Target, TargetKind};
 use super::*;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, ManualClock};
 use crate::base::secret::Secret;
+use crate::base::text::Text;
+use crate::notice::{Channel, Mail, NoticeError, Security, Slack, Webhook};
 use crate::sidecar::record::{Outcome, Record};
 use crate::sidecar::sample;
 
@@ -41,8 +43,8 @@ fn server(status: &'static str) -> (String, JoinHandle<(String, String)>) {
     (address, served)
 }
 
-fn value(text: &str) -> SecretText {
-    SecretText::Value(Secret::new(text))
+fn value(text: &str) -> Text {
+    Text::Value(Secret::new(text))
 }
 
 fn target(kind: TargetKind) -> Target {
@@ -53,7 +55,7 @@ fn webhook(url: &str) -> Webhook {
     Webhook { url: value(url), method: "POST".to_owned(), headers: Vec::new(), body: None }
 }
 
-fn deliver(kind: TargetKind, event: Event) -> Result<(), Trouble> {
+fn deliver(kind: TargetKind, event: Event) -> Result<(), NoticeError> {
     let mut notice = sample::notice(event, "backup");
     if matches!(event, Event::Success | Event::Recovery) {
         notice.run = Some(sample::run(Outcome::Done));
@@ -64,7 +66,7 @@ fn deliver(kind: TargetKind, event: Event) -> Result<(), Trouble> {
 #[test]
 fn a_webhook_gets_everything_as_json() {
     let (url, served) = server("200 OK");
-    deliver(TargetKind::Webhook(webhook(&url)), Event::Failure).unwrap();
+    deliver(TargetKind::People(Channel::Webhook(webhook(&url))), Event::Failure).unwrap();
     let (head, body) = served.join().unwrap();
     assert!(head.starts_with("POST /secret-path HTTP/1.1\r\n"), "{head}");
     assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
@@ -92,7 +94,7 @@ fn a_webhook_is_asked_in_its_own_words() {
         body: Some("{{job}} says {{{reason}}} / {{reason}}".to_owned()),
         ..webhook(&url)
     };
-    deliver(TargetKind::Webhook(hook), Event::Failure).unwrap();
+    deliver(TargetKind::People(Channel::Webhook(hook)), Event::Failure).unwrap();
     let (head, body) = served.join().unwrap();
     assert!(head.starts_with("PUT ") && head.contains("Bearer hunter2"), "{head}");
     assert!(head.contains("text/plain") && !head.contains("json"), "{head}");
@@ -102,7 +104,7 @@ fn a_webhook_is_asked_in_its_own_words() {
 #[test]
 fn slack_gets_text_that_mentions_nobody() {
     let (url, served) = server("200 OK");
-    deliver(TargetKind::Slack(Slack { url: value(&url) }), Event::Failure).unwrap();
+    deliver(TargetKind::People(Channel::Slack(Slack { url: value(&url) })), Event::Failure).unwrap();
     let (_, body) = served.join().unwrap();
     let value: serde_json::Value = serde_json::from_str(&body).unwrap();
     let text = value["text"].as_str().unwrap();
@@ -116,13 +118,15 @@ fn a_refusal_is_told_without_the_address() {
         [("500 Oh", true), ("429 Slowly", true), ("404 Where", false), ("302 There", false)]
     {
         let (url, served) = server(status);
-        let trouble = deliver(TargetKind::Webhook(webhook(&url)), Event::Silence).unwrap_err();
+        let trouble =
+            deliver(TargetKind::People(Channel::Webhook(webhook(&url))), Event::Silence).unwrap_err();
         served.join().unwrap();
         assert_eq!(trouble.is_retryable(), again, "{status}");
         let text = format!("{trouble} {trouble:?}");
         assert!(text.contains("127.0.0.1") && !text.contains("secret-path"), "{text}");
     }
-    let trouble = deliver(TargetKind::Webhook(webhook("gopher://secret")), Event::Silence).unwrap_err();
+    let trouble = deliver(TargetKind::People(Channel::Webhook(webhook("gopher://secret"))), Event::Silence)
+        .unwrap_err();
     assert!(!trouble.is_retryable() && !format!("{trouble} {trouble:?}").contains("secret"), "{trouble:?}");
 }
 
@@ -182,7 +186,7 @@ fn mail(port: u16) -> Mail {
 #[test]
 fn a_mail_goes_to_all_who_are_named() {
     let (port, served) = mail_server("250 taken");
-    deliver(TargetKind::Mail(mail(port)), Event::Failure).unwrap();
+    deliver(TargetKind::People(Channel::Mail(mail(port))), Event::Failure).unwrap();
     let heard = served.join().unwrap();
     for part in [
         "AUTH PLAIN",
@@ -204,7 +208,7 @@ fn a_mail_goes_to_all_who_are_named() {
 fn a_mail_that_is_refused_is_tried_again_if_that_may_help() {
     for (verdict, again) in [("451 later hunter2", true), ("550 never hunter2", false)] {
         let (port, served) = mail_server(verdict);
-        let trouble = deliver(TargetKind::Mail(mail(port)), Event::Failure).unwrap_err();
+        let trouble = deliver(TargetKind::People(Channel::Mail(mail(port))), Event::Failure).unwrap_err();
         served.join().unwrap();
         assert_eq!(trouble.is_retryable(), again, "{verdict}");
         let text = format!("{trouble} {trouble:?}");
@@ -225,7 +229,8 @@ fn a_mail_server_without_tls_gets_no_password() {
             let _ = stream.read_to_end(&mut heard);
             heard
         });
-        deliver(TargetKind::Mail(Mail { security, ..mail(port) }), Event::Failure).unwrap_err();
+        deliver(TargetKind::People(Channel::Mail(Mail { security, ..mail(port) })), Event::Failure)
+            .unwrap_err();
         let heard = served.join().unwrap();
         assert!(!String::from_utf8_lossy(&heard).contains("AUTH"), "{security:?}");
     }
@@ -234,12 +239,12 @@ fn a_mail_server_without_tls_gets_no_password() {
 /// Answers by a script, and tells what was asked of it.
 #[derive(Debug)]
 struct Scripted {
-    answers: Mutex<Receiver<Result<(), Trouble>>>,
+    answers: Mutex<Receiver<Result<(), NoticeError>>>,
     seen: Sender<String>,
 }
 
 impl Deliver for Scripted {
-    fn deliver(&self, _: &Target, message: &Message, _: &About, _: &Cancel) -> Result<(), Trouble> {
+    fn deliver(&self, _: &Target, message: &Message, _: &About, _: &Cancel) -> Result<(), NoticeError> {
         let what = match message {
             Message::Notice(notice) => notice.event.name(),
             Message::Begun { .. } => "begun",
@@ -254,7 +259,7 @@ impl Deliver for Scripted {
 struct Scene {
     notifier: Notifier,
     clock: Arc<ManualClock>,
-    answers: Sender<Result<(), Trouble>>,
+    answers: Sender<Result<(), NoticeError>>,
     seen: Receiver<String>,
 }
 
@@ -271,15 +276,15 @@ fn scene(kinds: Vec<TargetKind>) -> Scene {
 }
 
 fn slack() -> TargetKind {
-    TargetKind::Slack(Slack { url: value("http://127.0.0.1:1/") })
+    TargetKind::People(Channel::Slack(Slack { url: value("http://127.0.0.1:1/") }))
 }
 
 fn ping() -> TargetKind {
     TargetKind::Ping(Ping { url: value("http://127.0.0.1:1/"), start: true, exit_codes: false })
 }
 
-fn trouble(retryable: bool) -> Result<(), Trouble> {
-    Err(Trouble::Mail { reason: "no".to_owned(), retryable })
+fn trouble(retryable: bool) -> Result<(), NoticeError> {
+    Err(NoticeError::Mail { reason: "no".to_owned(), retryable })
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message as Letter};
+use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{SmtpTransport, Transport};
@@ -13,10 +13,9 @@ use lettre::{SmtpTransport, Transport};
 use crate::base::cancel::Cancel;
 use crate::base::secret::{REDACTED, Secret};
 use crate::base::within::within_unless;
-use crate::sidecar::notify::deliver::{TIME_LIMIT, Trouble};
-use crate::sidecar::notify::message::{text, title};
-use crate::sidecar::notify::target::{Mail, Security};
-use crate::sidecar::notify::{About, Notice};
+use crate::notice::channel::{Mail, Security};
+use crate::notice::request::{TIME_LIMIT, read};
+use crate::notice::{Letter, NoticeError};
 
 /// For each word of the server. All of them together have [`TIME_LIMIT`] as any other notice.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,33 +25,33 @@ pub fn check_address(text: &str) -> Result<(), String> {
     text.parse::<Mailbox>().map(drop).map_err(|error| format!("`{text}` is not a mail address: {error}"))
 }
 
-pub(super) fn send(mail: &Mail, notice: &Notice, about: &About, cancel: &Cancel) -> Result<(), Trouble> {
-    let letter = letter(mail, notice, about)?;
-    let password = mail.login.as_ref().map(|(_, password)| password.read()).transpose()?;
+pub(super) fn send(mail: &Mail, letter: &Letter, cancel: &Cancel) -> Result<(), NoticeError> {
+    let message = message(mail, letter)?;
+    let password = mail.login.as_ref().map(|(_, password)| read(password)).transpose()?;
     let place = format!("the mail server {}:{}", mail.host, mail.port);
     let failed =
-        |reason: String, retryable| Trouble::Mail { reason: format!("{place}: {reason}"), retryable };
+        |reason: String, retryable| NoticeError::Mail { reason: format!("{place}: {reason}"), retryable };
     let owned = mail.clone();
     let secret = password.clone();
     // A name that is not resolved, or a server that speaks slowly, has no time limit of its own.
-    let sent = within_unless(TIME_LIMIT, cancel, move || transport(&owned, secret)?.send(&letter));
+    let sent = within_unless(TIME_LIMIT, cancel, move || transport(&owned, secret)?.send(&message));
     match sent {
         Some(Ok(_)) => Ok(()),
         Some(Err(error)) => {
             let lasting = error.is_permanent() || error.is_client() || error.is_tls();
             Err(failed(without(&error.to_string(), mail, password.as_ref()), !lasting))
         }
-        None if cancel.is_cancelled() => Err(Trouble::Cancelled),
+        None if cancel.is_cancelled() => Err(NoticeError::Cancelled),
         None => Err(failed(format!("not done after {} s", TIME_LIMIT.as_secs()), true)),
     }
 }
 
-fn letter(mail: &Mail, notice: &Notice, about: &About) -> Result<Letter, Trouble> {
-    let bad = |error: &dyn std::fmt::Display| Trouble::Address(error.to_string());
+fn message(mail: &Mail, letter: &Letter) -> Result<Message, NoticeError> {
+    let bad = |error: &dyn std::fmt::Display| NoticeError::Address(error.to_string());
     let mailbox = |text: &str| text.parse::<Mailbox>().map_err(|error| bad(&error));
-    let mut builder = Letter::builder()
+    let mut builder = Message::builder()
         .from(mailbox(&mail.from)?)
-        .subject(format!("[volkeep] {}", title(notice, about)))
+        .subject(format!("[volkeep] {}", letter.title))
         .message_id(None)
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
@@ -61,7 +60,7 @@ fn letter(mail: &Mail, notice: &Notice, about: &About) -> Result<Letter, Trouble
     for to in &mail.to {
         builder = builder.to(mailbox(to)?);
     }
-    builder.body(text(notice, about)).map_err(|error| bad(&error))
+    builder.body(letter.text.clone()).map_err(|error| bad(&error))
 }
 
 fn transport(mail: &Mail, password: Option<Secret>) -> Result<SmtpTransport, lettre::transport::smtp::Error> {
