@@ -301,7 +301,9 @@ fn an_app_that_waits_by_itself_never_starts_on_an_empty_volume() {
     let lost = waiting("1s");
     // It was made by that run, so Compose does not count it as its own.
     project.docker(&["volume", "rm", &volume]).expect_code(0);
-    let lost = lost.expect_code(1).says(&["preparing the volume, which is empty, was not done within 1 s"]);
+    let lost = lost
+        .expect_code(1)
+        .says(&["preparing the volume (it is empty, and nothing has made it ready) was not done within 1 s"]);
     assert!(!lost.stdout.contains("the app runs"), "{lost}");
 }
 

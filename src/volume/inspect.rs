@@ -62,12 +62,18 @@ pub struct Inspection {
 /// Whose data comes first, then whether a restore is under way (a half-cleared volume is not "empty"), and
 /// only then what lies there.
 pub(crate) fn inspect(places: &Places, identity: &str) -> Result<Inspection, VolumeError> {
+    inspect_any(places, Some(identity))
+}
+
+/// The same; with `None` whoever the data belongs to is right.
+pub(crate) fn inspect_any(places: &Places, identity: Option<&str>) -> Result<Inspection, VolumeError> {
     let data = data_at(places)?;
     let marker = marker::read(&places.marker())?;
     let mut lost = false;
     let state = match &marker {
-        Some(marker) if marker.identity != identity => {
-            State::Mismatch { found: marker.identity.clone(), expected: identity.to_owned() }
+        Some(Marker { identity: found, .. }) if identity.is_some_and(|expected| expected != found) => {
+            let expected = identity.unwrap_or_default().to_owned();
+            State::Mismatch { found: found.clone(), expected }
         }
         Some(Marker { phase, .. }) if *phase != Phase::Ready => State::Interrupted { phase: phase.clone() },
         Some(marker) => match data {

@@ -11,6 +11,7 @@ mod marker;
 mod moving;
 mod options;
 mod quarantine;
+mod readiness;
 mod removal;
 mod root_metadata;
 mod stage;
@@ -36,6 +37,7 @@ pub use loosen::Loosened;
 pub use marker::{Dealings, LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
 pub use options::{QuarantineOptions, VolumeOptions};
 pub use quarantine::{Note, Quarantined};
+pub use readiness::{NotYet, readiness};
 pub use stage::{Begun, Staging};
 
 /// A temporary file that is younger may belong to somebody who is just writing it.
@@ -128,11 +130,6 @@ impl Volume {
         on_wait: &mut dyn FnMut(Option<&Holder>),
     ) -> Result<LockGuard, VolumeError> {
         lock::acquire(&self.places.lock(), kind, who, self.options.lock_wait, clock, on_wait)
-    }
-
-    /// Whether somebody is changing the volume at this moment. Looks only.
-    pub fn is_locked_exclusively(&self) -> Result<bool, VolumeError> {
-        Ok(lock::held_by(&self.places.lock())?.is_some())
     }
 
     /// The sidecar beside this volume, if one runs. Looks only; a sidecar without a name is shown as such.
