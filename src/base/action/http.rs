@@ -55,6 +55,13 @@ impl HttpAction {
         limit: Duration,
         cancel: &Cancel,
     ) -> Result<Answered, ActionError> {
+        let request = self.request(told, limit)?;
+        let answer = send(&request, cancel)?;
+        Ok(Answered::of(&request, answer.status, &answer.body))
+    }
+
+    /// The request to make, with secrets as they are now.
+    pub fn request(&self, told: Vec<(String, String)>, limit: Duration) -> Result<Request, ActionError> {
         let url: Url = read(&self.url)?.parse().map_err(|reason| ActionError::Url { reason })?;
         let mut headers = told;
         for (name, text) in &self.headers {
@@ -63,7 +70,7 @@ impl HttpAction {
         if let Some(auth) = &self.basic_auth {
             headers.push(("Authorization".to_owned(), auth.header()?));
         }
-        let request = Request {
+        Ok(Request {
             method: self.method.clone(),
             headers,
             body: self.body.as_ref().map(read).transpose()?.unwrap_or_default().into_bytes(),
@@ -72,12 +79,6 @@ impl HttpAction {
             timeout: limit,
             longest_answer: LONGEST_ANSWER,
             ..Request::get(url)
-        };
-        let answer = send(&request, cancel)?;
-        Ok(Answered {
-            place: request.place(),
-            status: answer.status,
-            said: last_words(&String::from_utf8_lossy(&answer.body)),
         })
     }
 
@@ -86,6 +87,12 @@ impl HttpAction {
             [] => (200..300).contains(&status),
             expected => expected.contains(&status),
         }
+    }
+}
+
+impl Answered {
+    pub fn of(request: &Request, status: u16, body: &[u8]) -> Self {
+        Self { place: request.place(), status, said: last_words(&String::from_utf8_lossy(body)) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Knows nothing of who asks, and no message of it shows more of an address than scheme, host and port.
 
 mod connect;
+mod download;
 mod error;
 mod streamed;
 mod tls;
@@ -16,7 +17,10 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 
+use tokio::runtime::Runtime;
+
 use crate::base::cancel::Cancel;
+pub use download::{Download, download};
 pub use error::HttpError;
 pub use streamed::{Connection, Streamed, connect};
 pub use url::Url;
@@ -79,16 +83,7 @@ impl Request {
 /// For plain threads: everything it takes is made for the call and gone after it. Inside a runtime it is an error.
 pub fn send(request: &Request, cancel: &Cancel) -> Result<Answer, HttpError> {
     let place = request.place();
-    if tokio::runtime::Handle::try_current().is_ok() {
-        // The library would panic.
-        let source = std::io::Error::other("it would hold up a runtime");
-        return Err(HttpError::Runtime { place, source });
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|source| HttpError::Runtime { place: place.clone(), source })?;
+    let runtime = new_runtime(&place)?;
     let answer = runtime.block_on(async {
         tokio::select! {
             biased;
@@ -99,6 +94,15 @@ pub fn send(request: &Request, cancel: &Cancel) -> Result<Answer, HttpError> {
     // The system may think about a name for longer than anybody waits for it.
     runtime.shutdown_background();
     answer
+}
+
+fn new_runtime(place: &str) -> Result<Runtime, HttpError> {
+    let failed = |source| HttpError::Runtime { place: place.to_owned(), source };
+    if tokio::runtime::Handle::try_current().is_ok() {
+        // The library would panic.
+        return Err(failed(std::io::Error::other("it would hold up a runtime")));
+    }
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)
 }
 
 /// Inside a runtime with time and input.

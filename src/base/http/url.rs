@@ -33,6 +33,34 @@ impl Url {
         format!("{scheme}://{}:{}", self.uri.host().unwrap_or_default(), self.port())
     }
 
+    /// Where a redirect leads that stands in an answer of this address: a whole address, or what is put in the place
+    /// of a part of this one.
+    pub fn redirected(&self, location: &str) -> Result<Self, String> {
+        let location = location.trim();
+        let (scheme, authority) = (if self.tls { "https" } else { "http" }, self.authority());
+        if location.contains("://") {
+            return location.parse();
+        }
+        if let Some(rest) = location.strip_prefix("//") {
+            return format!("{scheme}://{rest}").parse();
+        }
+        let path = match location.chars().next() {
+            Some('/') => location.to_owned(),
+            Some('?') => format!("{}{location}", self.uri.path()),
+            _ => {
+                let (directory, _) = self.uri.path().rsplit_once('/').unwrap_or_default();
+                format!("{directory}/{location}")
+            }
+        };
+        format!("{scheme}://{authority}{path}").parse()
+    }
+
+    /// Whether what is told to the one host may be told to the other.
+    pub fn is_same_origin(&self, other: &Self) -> bool {
+        let same_host = self.host().eq_ignore_ascii_case(other.host());
+        same_host && (self.tls, self.port()) == (other.tls, other.port())
+    }
+
     /// Host and port as they were written.
     pub(super) fn authority(&self) -> &str {
         self.uri.authority().map_or("", |authority| authority.as_str())
@@ -93,6 +121,25 @@ mod tests {
         let url: Url = "http://[::1]:8080".parse().unwrap();
         assert_eq!((url.host(), url.port(), url.target()), ("::1", 8080, "/"));
         assert_eq!(url.authority(), "[::1]:8080");
+    }
+
+    #[test]
+    fn redirects_lead_where_they_say() {
+        let url: Url = "https://example.org:8443/a/b?q=1".parse().unwrap();
+        for (location, target, same) in [
+            ("https://other.example.org/c", "https://other.example.org:443/c", false),
+            ("//cdn.example.org/c?x", "https://cdn.example.org:443/c?x", false),
+            ("/c", "https://example.org:8443/c", true),
+            ("c/d", "https://example.org:8443/a/c/d", true),
+            ("?q=2", "https://example.org:8443/a/b?q=2", true),
+            ("http://example.org:8443/a", "http://example.org:8443/a", false),
+        ] {
+            let there = url.redirected(location).unwrap();
+            assert_eq!(format!("{}{}", there.place(), there.target()), target);
+            assert_eq!(url.is_same_origin(&there), same, "{location}");
+        }
+        assert!(url.redirected("ftp://example.org/").is_err());
+        assert!(url.redirected("a b").is_err());
     }
 
     #[test]
