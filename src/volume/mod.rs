@@ -13,6 +13,7 @@ mod options;
 mod quarantine;
 mod readiness;
 mod removal;
+mod replacement;
 mod root_metadata;
 mod stage;
 
