@@ -18,6 +18,7 @@ mod name;
 mod object;
 mod objects;
 pub mod oid;
+mod one_file;
 pub mod options;
 mod pack;
 mod prune;

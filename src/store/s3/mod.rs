@@ -62,6 +62,11 @@ impl S3Store {
         Self { cancel, ..self }
     }
 
+    /// Its size, and what tells this version of the object from others.
+    pub fn head(&self, key: &Key) -> Result<(u64, String), StoreError> {
+        self.run(async |calls| read::head(calls, key).await)
+    }
+
     /// Blocks until `work` is done. Not for threads that run asynchronous tasks.
     fn run<T>(&self, work: impl AsyncFnOnce(&Calls) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let open = self.open()?;

@@ -13,10 +13,19 @@ use crate::store::{Key, StoreError};
 const RESUMES: u32 = 16;
 
 pub(super) async fn size(calls: &Calls, key: &Key) -> Result<u64, StoreError> {
+    head(calls, key).await.map(|(size, _)| size)
+}
+
+/// Size and tag; where the store gives none, the time of the last change takes its place.
+pub(super) async fn head(calls: &Calls, key: &Key) -> Result<(u64, String), StoreError> {
     let request = calls.client().head_object().bucket(calls.bucket()).key(calls.name(key));
     match request.send().await.map_err(|error| calls.sort("s3:GetObject", error)) {
         Ok(found) => match found.content_length().and_then(|length| u64::try_from(length).ok()) {
-            Some(length) => Ok(length),
+            Some(length) => {
+                let time =
+                    found.last_modified().map(|time| format!("{}.{}", time.secs(), time.subsec_nanos()));
+                Ok((length, found.e_tag().map(str::to_owned).or(time).unwrap_or_default()))
+            }
             None => Err(temporary(calls.location(), "the answer does not say how large the object is")),
         },
         Err(Refusal::NoObject) => Err(calls.missing(key).await),
