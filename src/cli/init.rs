@@ -125,6 +125,8 @@ fn describe(report: &InitReport) -> String {
             StepResult::Done => "done",
             StepResult::Unchanged => "unchanged",
             StepResult::Already => "was done before",
+            StepResult::Kept => "left as it is",
+            StepResult::NotTold => "failed, which stops nothing",
             StepResult::Noted if report.dry_run => {
                 "would be recorded as done, since there is nothing to upgrade"
             }

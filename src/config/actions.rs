@@ -74,6 +74,13 @@ pub struct BasicAuthFields {
 #[serde(transparent)]
 pub struct HiddenText(Secret);
 
+impl HiddenText {
+    /// Not to be shown.
+    pub fn text(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
 impl<'de> Deserialize<'de> for HiddenText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match serde_json::Value::deserialize(deserializer) {
@@ -89,6 +96,16 @@ impl HttpFields {
     /// A plain GET.
     pub fn get(url: Option<HiddenText>, expect: &[u16], ca_file: Option<PathBuf>) -> Self {
         Self { url, expect: expect.to_vec(), ca_file, ..Self::default() }
+    }
+
+    /// A plain GET, too, as whoever is told.
+    pub fn download(
+        (url, url_file): (Option<HiddenText>, Option<PathBuf>),
+        (headers, headers_file): (BTreeMap<String, HiddenText>, BTreeMap<String, PathBuf>),
+        basic_auth: Option<BasicAuthFields>,
+        ca_file: Option<PathBuf>,
+    ) -> Self {
+        Self { url, url_file, headers, headers_file, basic_auth, ca_file, ..Self::default() }
     }
 
     pub fn fault(&self) -> Result<(), String> {

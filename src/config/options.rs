@@ -2,21 +2,29 @@
 
 #[cfg(feature = "git")]
 use std::path::PathBuf;
+use std::sync::Arc;
 #[cfg(any(feature = "git", feature = "s3"))]
 use std::time::Duration;
 
 use crate::base::process::CommandSpec;
 use crate::config::model::{Caches, Compression, Config, OnForeign, OnStale, RepositoryConfig};
 use crate::config::repository_url::RepositoryUrl;
+use crate::config::steps::StepContext;
 use crate::ops::backup::BackupOptions;
 use crate::ops::init::InitOptions;
 use crate::ops::init::decide::{self, Policy};
+#[cfg(feature = "git")]
+use crate::ops::init::git_file::GitFile;
 use crate::ops::prune::PruneOptions;
 use crate::ops::scope::SourceOptions;
 use crate::ops::status::StatusOptions;
 use crate::repository::packed::PackedOptions;
 use crate::repository::packed::codec::Codec;
 use crate::repository::{Location, RepositoryOptions, Workers};
+use crate::snapshot::RelativePath;
+#[cfg(feature = "s3")]
+use crate::step::BucketSource;
+use crate::step::{FileSource, Source, Step};
 use crate::store::StoreOptions;
 use crate::tree::{ExcludeError, Excludes};
 use crate::volume::{QuarantineOptions, VolumeOptions};
@@ -166,8 +174,33 @@ impl Config {
             }),
             archive: init.archive.clone(),
             hooks: init.hooks.options(),
-            steps: init.steps.iter().map(|step| step.step(&self.surroundings.variables)).collect(),
+            steps: self.steps(),
             dry_run,
+        }
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let context = StepContext {
+            variables: &self.surroundings.variables,
+            volume: &self.volume.path,
+            state_dir: &self.volume.state_dir,
+            source: &|repository, path| self.source(repository, path),
+        };
+        self.init.steps.iter().map(|step| step.step(&context)).collect()
+    }
+
+    /// What is at an address of S3, or by this name at one of git.
+    fn source(&self, repository: &RepositoryConfig, _path: Option<&RelativePath>) -> Arc<dyn Source> {
+        match self.one_repository(repository).location {
+            Location::Directory(path) => Arc::new(FileSource { path }),
+            #[cfg(feature = "s3")]
+            Location::S3(options) => {
+                Arc::new(BucketSource { options: *options, retry_deadline: self.limits.retry.0 })
+            }
+            #[cfg(feature = "git")]
+            Location::Git(options) => {
+                Arc::new(GitFile { options: *options, path: _path.cloned().unwrap_or_default() })
+            }
         }
     }
 

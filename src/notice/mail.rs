@@ -14,10 +14,10 @@ use crate::base::cancel::Cancel;
 use crate::base::secret::{REDACTED, Secret};
 use crate::base::within::within_unless;
 use crate::notice::channel::{Mail, Security};
-use crate::notice::request::{TIME_LIMIT, read};
+use crate::notice::request::read;
 use crate::notice::{Letter, NoticeError};
 
-/// For each word of the server. All of them together have [`TIME_LIMIT`] as any other notice.
+/// For each word of the server. All of them together have the limit of the notice.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether `text` is an address such as `Volkeep <volkeep@example.org>`; otherwise why not.
@@ -25,7 +25,12 @@ pub fn check_address(text: &str) -> Result<(), String> {
     text.parse::<Mailbox>().map(drop).map_err(|error| format!("`{text}` is not a mail address: {error}"))
 }
 
-pub(super) fn send(mail: &Mail, letter: &Letter, cancel: &Cancel) -> Result<(), NoticeError> {
+pub(super) fn send(
+    mail: &Mail,
+    letter: &Letter,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<(), NoticeError> {
     let message = message(mail, letter)?;
     let password = mail.login.as_ref().map(|(_, password)| read(password)).transpose()?;
     let place = format!("the mail server {}:{}", mail.host, mail.port);
@@ -34,7 +39,7 @@ pub(super) fn send(mail: &Mail, letter: &Letter, cancel: &Cancel) -> Result<(), 
     let owned = mail.clone();
     let secret = password.clone();
     // A name that is not resolved, or a server that speaks slowly, has no time limit of its own.
-    let sent = within_unless(TIME_LIMIT, cancel, move || transport(&owned, secret)?.send(&message));
+    let sent = within_unless(limit, cancel, move || transport(&owned, secret)?.send(&message));
     match sent {
         Some(Ok(_)) => Ok(()),
         Some(Err(error)) => {
@@ -42,7 +47,7 @@ pub(super) fn send(mail: &Mail, letter: &Letter, cancel: &Cancel) -> Result<(), 
             Err(failed(without(&error.to_string(), mail, password.as_ref()), !lasting))
         }
         None if cancel.is_cancelled() => Err(NoticeError::Cancelled),
-        None => Err(failed(format!("not done after {} s", TIME_LIMIT.as_secs()), true)),
+        None => Err(failed(format!("not done after {} s", limit.as_secs()), true)),
     }
 }
 

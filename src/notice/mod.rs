@@ -8,6 +8,8 @@ mod post;
 mod request;
 pub mod template;
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 pub use channel::{Channel, Mail, Security, Slack, Webhook};
@@ -36,11 +38,11 @@ pub enum Mood {
     Late,
 }
 
-/// One attempt.
-pub fn send(channel: &Channel, letter: &Letter, cancel: &Cancel) -> Result<(), NoticeError> {
+/// One attempt, for `limit`.
+pub fn send(channel: &Channel, letter: &Letter, limit: Duration, cancel: &Cancel) -> Result<(), NoticeError> {
     match channel {
-        Channel::Webhook(hook) => send_request(post::to_webhook(hook, letter)?, cancel),
-        Channel::Slack(slack) => send_request(post::to_slack(slack, letter)?, cancel),
-        Channel::Mail(mail) => mail::send(mail, letter, cancel),
+        Channel::Webhook(hook) => send_request(post::to_webhook(hook, letter)?, limit, cancel),
+        Channel::Slack(slack) => send_request(post::to_slack(slack, letter)?, limit, cancel),
+        Channel::Mail(mail) => mail::send(mail, letter, limit, cancel),
     }
 }

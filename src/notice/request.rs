@@ -8,8 +8,6 @@ use crate::base::secret::Secret;
 use crate::base::text::Text;
 use crate::notice::NoticeError;
 
-/// For one attempt, from the name of the host to the end of the answer.
-pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// Enough of an answer to know that there is one.
 const LONGEST_ANSWER: usize = 4 << 10;
 
@@ -23,14 +21,14 @@ pub struct Outgoing {
     pub body: Vec<u8>,
 }
 
-/// A status from 200 to 299 is success.
-pub fn send(outgoing: Outgoing, cancel: &Cancel) -> Result<(), NoticeError> {
+/// A status from 200 to 299 is success. `limit` is from the name of the host to the end of the answer.
+pub fn send(outgoing: Outgoing, limit: Duration, cancel: &Cancel) -> Result<(), NoticeError> {
     let url: Url = outgoing.url.reveal().parse().map_err(NoticeError::Address)?;
     let request = Request {
         method: outgoing.method,
         headers: outgoing.headers,
         body: outgoing.body,
-        timeout: TIME_LIMIT,
+        timeout: limit,
         longest_answer: LONGEST_ANSWER,
         ..Request::get(url)
     };

@@ -1,12 +1,17 @@
-//! What `init` does once the volume is ready and before the app starts: waiting for others, rendering files, running
-//! commands, making requests. Holds what a step is, which of them are due, and how each is done; must not know what
+//! What `init` does once the volume is ready and before the app starts: waiting for others, fetching and rendering files,
+//! running commands, making requests, telling people. Holds what a step is, which of them are due, and how each is done; must not know what
 //! makes a volume ready, or where the record of what was done is kept.
 
 mod error;
+mod fetch;
+mod notify;
+mod owner;
 mod perform;
+mod permissions;
 mod place;
 mod plan;
 mod render;
+mod source;
 mod wait;
 
 use std::time::Duration;
@@ -15,10 +20,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::action::{CommandAction, HttpAction};
 
-pub use error::{StepError, Trouble};
-pub use perform::{Did, Means, Outcome, is_up_to_date, perform};
+pub use error::{FetchError, StepError, Trouble};
+#[cfg(feature = "s3")]
+pub use fetch::BucketSource;
+pub use fetch::{Fetch, FileSource, Form, HttpSource};
+pub use notify::{About, NOTIFY_FIELDS, Notify};
+pub use perform::{Did, Host, Means, Outcome, perform, settled};
+pub use permissions::Permissions;
 pub use plan::{Began, Facts, Planned, Verdict, Why, plan, verdict};
-pub use render::{Render, Source, Variable};
+pub use render::{Render, Template, Variable};
+pub use source::{Content, Opened, Source, SourceError};
 pub use wait::Wait;
 
 #[derive(Clone, Debug)]
@@ -41,6 +52,7 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub enum Kind {
     WaitFor(Wait),
+    Fetch(Fetch),
     Render(Render),
     Run(CommandAction),
     Http {
@@ -48,6 +60,8 @@ pub enum Kind {
         /// Statuses that mean that it was done before.
         already: Vec<u16>,
     },
+    Notify(Notify),
+    Permissions(Permissions),
 }
 
 /// In which starts a step has its turn. What is new on the volume stays new until all steps were done on it.
@@ -67,6 +81,49 @@ pub enum When {
     Upgraded,
 }
 
+/// Means for tests.
+#[cfg(test)]
+mod sample {
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use super::{About, Host, Means};
+    use crate::base::cancel::Cancel;
+    use crate::base::clock::Clock;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Host for Nobody {
+        fn replace(&self, _: &Path, live: &Path) -> io::Result<PathBuf> {
+            Err(io::Error::other(live.display().to_string()))
+        }
+
+        fn is_ready(&self, path: &Path, _: &Path) -> Result<(), String> {
+            Err(format!("{} is not ready", path.display()))
+        }
+    }
+
+    pub fn means<'a>(volume: &'a Path, clock: &'a dyn Clock, cancel: &'a Cancel) -> Means<'a> {
+        Means {
+            volume,
+            told: Vec::new(),
+            memory: volume.join("memory"),
+            data: "data".to_owned(),
+            about: About {
+                identity: "wiki".to_owned(),
+                host: "pod-0".to_owned(),
+                version: "0.1.0",
+                began: None,
+                snapshot: None,
+            },
+            host: &Nobody,
+            clock,
+            cancel,
+        }
+    }
+}
+
 impl When {
     pub fn name(self) -> &'static str {
         match self {
@@ -83,9 +140,12 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::WaitFor(_) => "wait_for",
+            Self::Fetch(_) => "fetch",
             Self::Render(_) => "render",
             Self::Run(_) => "run",
             Self::Http { .. } => "http",
+            Self::Notify(_) => "notify",
+            Self::Permissions(_) => "permissions",
         }
     }
 }
@@ -98,6 +158,10 @@ impl Step {
 
     /// Whether it may change the volume, or must not be done by two at once.
     pub fn needs_lock(&self) -> bool {
-        self.once || matches!(self.kind, Kind::Render(_) | Kind::Run(_))
+        let changes = match self.kind {
+            Kind::Fetch(_) | Kind::Render(_) | Kind::Run(_) | Kind::Permissions(_) => true,
+            Kind::WaitFor(_) | Kind::Http { .. } | Kind::Notify(_) => false,
+        };
+        self.once || changes
     }
 }

@@ -1,10 +1,13 @@
 //! Does one step: attempts, pauses between them, and what came of it. Whether it is its turn is decided elsewhere.
 
-use std::path::Path;
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{StepError, Trouble};
-use super::place::Wanted;
+use super::notify::About;
+use super::place::{Place, Wanted};
 use super::render::Render;
 use super::{Kind, Step};
 use crate::base::action::{ActionError, HttpAction};
@@ -14,6 +17,16 @@ use crate::base::pause::pause;
 
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
+/// What steps need of those who know the volume.
+pub trait Host: Debug {
+    /// Puts a tree that is whole and durable in the place of the directory `live`, at once and durably, and says where
+    /// what was there is kept.
+    fn replace(&self, new: &Path, live: &Path) -> io::Result<PathBuf>;
+
+    /// Whether a volume of another app is ready for it; otherwise why not.
+    fn is_ready(&self, path: &Path, state_dir: &Path) -> Result<(), String>;
+}
+
 /// Where, and by which means.
 #[derive(Clone, Debug)]
 pub struct Means<'a> {
@@ -21,6 +34,12 @@ pub struct Means<'a> {
     pub volume: &'a Path,
     /// What commands are told.
     pub told: Vec<(String, String)>,
+    /// Where is remembered what was fetched, on the same file system.
+    pub memory: PathBuf,
+    /// What that belongs to: another name for other data.
+    pub data: String,
+    pub about: About,
+    pub host: &'a dyn Host,
     pub clock: &'a dyn Clock,
     pub cancel: &'a Cancel,
 }
@@ -35,6 +54,10 @@ pub enum Outcome {
     Already {
         status: u16,
     },
+    /// What is there will do, since the source does not answer.
+    Kept,
+    /// Nobody could be told, which is in the log.
+    NotTold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,11 +67,19 @@ pub struct Did {
     pub seconds: f64,
 }
 
-/// A file that is as it should be. Looks only, so it can be asked while others work on the volume.
-pub fn is_up_to_date(step: &Step, means: &Means<'_>) -> Result<bool, Trouble> {
-    let Kind::Render(render) = &step.kind else { return Ok(false) };
-    let content = render.content(step.timeout, means.cancel)?;
-    wanted(render, &content)?.is_there(means.volume)
+/// What comes of a step that has nothing to do, such as a file that is as it should be. Changes nothing, so it can be
+/// asked while others work on the volume.
+pub fn settled(step: &Step, means: &Means<'_>) -> Result<Option<Outcome>, Trouble> {
+    let unchanged = |is_right: bool| is_right.then_some(Outcome::Unchanged);
+    match &step.kind {
+        Kind::Render(render) => {
+            let content = render.content(step.timeout, means.cancel)?;
+            wanted(render, &content)?.is_there(means.volume).map(unchanged)
+        }
+        Kind::Fetch(fetch) => fetch.is_settled(step.timeout, means),
+        Kind::Permissions(permissions) => permissions.are_right(means.volume).map(unchanged),
+        Kind::WaitFor(_) | Kind::Run(_) | Kind::Http { .. } | Kind::Notify(_) => Ok(None),
+    }
 }
 
 /// With what a step needs held: see [`Step::needs_lock`].
@@ -66,6 +97,11 @@ pub fn perform(step: &Step, label: &str, means: &Means<'_>) -> Result<Did, StepE
             Err(trouble) => trouble,
         };
         if attempts > step.retries || !trouble.may_pass() || means.cancel.is_cancelled() {
+            if matches!(step.kind, Kind::Notify(_)) && !means.cancel.is_cancelled() {
+                tracing::warn!(step = label, attempts, "{trouble}");
+                let seconds = means.clock.elapsed().saturating_sub(started).as_secs_f64();
+                return Ok(Did { outcome: Outcome::NotTold, attempts, seconds });
+            }
             return Err(StepError { step: label.to_owned(), attempts, trouble });
         }
         tracing::warn!(
@@ -85,6 +121,17 @@ fn attempt(step: &Step, label: &str, means: &Means<'_>) -> Result<Outcome, Troub
     }
     match &step.kind {
         Kind::WaitFor(wait) => wait.until(step.timeout, means).map(|()| Outcome::Done),
+        Kind::Fetch(fetch) => fetch.bring(step.timeout, means),
+        Kind::Permissions(permissions) => Ok(match permissions.apply(means.volume)? {
+            true => Outcome::Done,
+            false => Outcome::Unchanged,
+        }),
+        Kind::Notify(notify) => {
+            let volume = means.volume.display().to_string();
+            let now = means.clock.now();
+            notify.tell(&means.about, (label, &volume, now), step.timeout, means.cancel)?;
+            Ok(Outcome::Done)
+        }
         Kind::Render(render) => {
             let content = render.content(step.timeout, means.cancel)?;
             Ok(match wanted(render, &content)?.put(means.volume)? {
@@ -116,7 +163,8 @@ fn ask(request: &HttpAction, already: &[u16], step: &Step, means: &Means<'_>) ->
 }
 
 fn wanted<'a>(render: &'a Render, content: &'a str) -> Result<Wanted<'a>, Trouble> {
-    Ok(Wanted { to: &render.to, content: content.as_bytes(), mode: render.mode, owner: render.owner()? })
+    let place = Place { to: &render.to, mode: render.mode, owner: render.owner()? };
+    Ok(Wanted { place, content: content.as_bytes() })
 }
 
 #[cfg(test)]
@@ -125,7 +173,7 @@ mod tests {
     use crate::base::action::CommandAction;
     use crate::base::clock::ManualClock;
     use crate::base::timestamp::Timestamp;
-    use crate::step::When;
+    use crate::step::{When, sample};
 
     fn run(script: &str, retries: u32, dir: &Path) -> (Result<Did, StepError>, Duration) {
         let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
@@ -140,7 +188,7 @@ mod tests {
             version: 1,
         };
         let (clock, cancel) = (ManualClock::at(Timestamp::default()), Cancel::new());
-        let means = Means { volume: dir, told: Vec::new(), clock: &clock, cancel: &cancel };
+        let means = sample::means(dir, &clock, &cancel);
         (perform(&step, &step.label(2), &means), clock.elapsed())
     }
 

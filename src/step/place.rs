@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -19,90 +19,109 @@ const PERMISSIONS: u32 = 0o7777;
 /// Of directories that are made on the way.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// A file as it is to be.
-pub(super) struct Wanted<'a> {
+/// Where a file is to be, and whose it is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
     pub(super) to: &'a RelativePath,
-    pub(super) content: &'a [u8],
     pub(super) mode: u32,
     /// `None`: whoever owns it.
     pub(super) owner: Option<(u32, u32)>,
+}
+
+/// A file as it is to be.
+pub(super) struct Wanted<'a> {
+    pub(super) place: Place<'a>,
+    pub(super) content: &'a [u8],
+}
+
+/// A file on its way, under another name.
+pub(super) struct Draft<'a> {
+    place: Place<'a>,
+    directory: OwnedFd,
+    temporary: String,
+    volume: PathBuf,
 }
 
 impl Wanted<'_> {
     /// Whether nothing is to be done. Looks only.
     pub(super) fn is_there(&self, volume: &Path) -> Result<bool, Trouble> {
         let root = Root::open(volume)?;
-        let directory = match root.parent(self.to) {
+        let directory = match root.parent(self.place.to) {
             Ok((directory, _)) => directory,
             Err(error) if error.is_missing() => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        match Stat::at(&directory, temporary_name(self.to).as_str()) {
+        match Stat::at(&directory, temporary_name(self.place.to).as_str()) {
             Ok(_) => Ok(false),
             Err(Errno::NOENT) => self.is_right(&root),
-            Err(error) => Err(self.error(volume, "look beside", error).into()),
+            Err(error) => Err(self.place.error(volume, "look beside", error).into()),
         }
     }
 
     /// Whether anything had to be changed. Only one may do it at a time; what one that died left is removed.
     pub(super) fn put(&self, volume: &Path) -> Result<bool, Trouble> {
         let root = Root::open(volume)?;
-        self.make_directories(&root)?;
-        let parent = self.to.parent().unwrap_or_default();
-        let directory = root.open_dir(&parent)?;
-        let temporary = temporary_name(self.to);
-        let fail = |doing| move |error: Errno| Trouble::from(self.error(volume, doing, error));
-        match rustix::fs::unlinkat(&directory, temporary.as_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(fail("remove what was left beside")(error)),
-        }
+        let draft = self.place.draft(&root)?;
         if self.is_right(&root)? {
             return Ok(false);
         }
-        let written = self
-            .write(&directory, &temporary)
-            .map_err(|error| Trouble::from(TreeError::new("write", self.to.below(volume), error)))
-            .and_then(|()| {
-                rustix::fs::renameat(&directory, temporary.as_str(), &directory, self.to.name())
-                    .map_err(fail("replace"))
-            });
-        if written.is_err() {
-            let _ = rustix::fs::unlinkat(&directory, temporary.as_str(), AtFlags::empty());
-        }
-        written?;
-        rustix::fs::fsync(&directory).map_err(fail("sync the directory of"))?;
+        let mut file = draft.open()?;
+        let written = file.write_all(self.content).map_err(|error| draft.failed("write", error));
+        draft.finish(written.map(|()| file))?;
         Ok(true)
     }
 
     fn is_right(&self, root: &Root) -> Result<bool, Trouble> {
-        let stat = match root.stat(self.to) {
-            Ok(stat) => stat,
-            Err(error) if error.is_missing() => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        if stat.kind != FileKind::File {
-            return Err(Trouble::NoFile { path: self.to.below(root.path()) });
+        match self.place.stat(root)? {
+            Some(stat) if stat.size == self.content.len() as u64 && self.place.fits(&stat) => {}
+            _ => return Ok(false),
         }
-        let same = stat.size == self.content.len() as u64
-            && stat.mode & PERMISSIONS == self.mode
-            && self.owner.is_none_or(|owner| owner == (stat.uid, stat.gid));
-        if !same {
-            return Ok(false);
-        }
-        let file = File::from(root.open_file(self.to)?);
-        // Another file may have taken its place.
-        let fail = |error| Trouble::from(TreeError::new("read", self.to.below(root.path()), error));
-        if Stat::of(&file).map_err(|error| fail(error.into()))?.kind != FileKind::File {
-            return Ok(false);
-        }
+        let Some(file) = self.place.open(root)? else { return Ok(false) };
         let mut found = Vec::new();
-        file.take(self.content.len() as u64 + 1).read_to_end(&mut found).map_err(fail)?;
+        let read = file.take(self.content.len() as u64 + 1).read_to_end(&mut found);
+        read.map_err(|error| TreeError::new("read", self.place.to.below(root.path()), error))?;
         Ok(found == self.content)
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Of the file that is there; anything else of that name is an error.
+    pub(super) fn stat(&self, root: &Root) -> Result<Option<Stat>, Trouble> {
+        match root.stat(self.to) {
+            Ok(stat) if stat.kind == FileKind::File => Ok(Some(stat)),
+            Ok(_) => Err(Trouble::NoFile { path: self.to.below(root.path()) }),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Mode and owner.
+    pub(super) fn fits(&self, stat: &Stat) -> bool {
+        stat.mode & PERMISSIONS == self.mode && self.owner.is_none_or(|owner| owner == (stat.uid, stat.gid))
+    }
+
+    /// `None`: something else has taken its place meanwhile.
+    pub(super) fn open(&self, root: &Root) -> Result<Option<File>, Trouble> {
+        let file = File::from(root.open_file(self.to)?);
+        let stat = Stat::of(&file).map_err(|error| self.error(root.path(), "read", error))?;
+        Ok((stat.kind == FileKind::File).then_some(file))
+    }
+
+    /// Makes what is missing on the way, and removes what one that died left. Only one may do it at a time.
+    pub(super) fn draft(self, root: &Root) -> Result<Draft<'a>, Trouble> {
+        self.make_directories(root)?;
+        let directory = root.open_dir(&self.to.parent().unwrap_or_default())?;
+        let temporary = temporary_name(self.to);
+        match rustix::fs::unlinkat(&directory, temporary.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(self.error(root.path(), "remove what was left beside", error).into()),
+        }
+        Ok(Draft { place: self, directory, temporary, volume: root.path().to_owned() })
     }
 
     /// Missing directories get their owner before they get their name: a death in between leaves none that is
     /// another's.
-    fn make_directories(&self, root: &Root) -> Result<(), Trouble> {
+    pub(super) fn make_directories(&self, root: &Root) -> Result<(), Trouble> {
         let mut missing = Vec::new();
         let mut at = self.to.parent().unwrap_or_default();
         while !at.is_root() {
@@ -139,15 +158,6 @@ impl Wanted<'_> {
         Ok(rustix::fs::fsync(parent)?)
     }
 
-    fn write(&self, directory: &OwnedFd, temporary: &str) -> std::io::Result<()> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(directory, temporary, flags, Mode::RUSR | Mode::WUSR)?);
-        file.write_all(self.content)?;
-        self.give(&file)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(self.mode))?;
-        file.sync_all()
-    }
-
     fn give(&self, to: impl AsFd) -> std::io::Result<()> {
         match self.owner {
             Some((uid, gid)) => {
@@ -162,8 +172,48 @@ impl Wanted<'_> {
     }
 }
 
+impl Draft<'_> {
+    pub(super) fn open(&self) -> Result<File, Trouble> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, self.temporary.as_str(), flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|error| self.failed("write", error.into()))
+    }
+
+    /// Makes it the file that readers see, or, if it did not become whole, removes it.
+    pub(super) fn finish(&self, written: Result<File, Trouble>) -> Result<(), Trouble> {
+        let placed = written.and_then(|file| self.place(file));
+        if placed.is_err() {
+            self.abandon();
+        }
+        placed?;
+        rustix::fs::fsync(&self.directory).map_err(|error| self.failed("sync the directory of", error.into()))
+    }
+
+    pub(super) fn abandon(&self) {
+        // If it stays, the next run removes it.
+        let _ = rustix::fs::unlinkat(&self.directory, self.temporary.as_str(), AtFlags::empty());
+    }
+
+    fn place(&self, file: File) -> Result<(), Trouble> {
+        let complete = || -> std::io::Result<()> {
+            self.place.give(&file)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(self.place.mode))?;
+            file.sync_all()
+        };
+        complete().map_err(|error| self.failed("write", error))?;
+        let (directory, name) = (&self.directory, self.place.to.name());
+        rustix::fs::renameat(directory, self.temporary.as_str(), directory, name)
+            .map_err(|error| self.failed("replace", error.into()))
+    }
+
+    pub(super) fn failed(&self, doing: &'static str, error: std::io::Error) -> Trouble {
+        TreeError::new(doing, self.place.to.below(&self.volume), error).into()
+    }
+}
+
 /// Always the same for the same path, so that what a run left that died is found by the next.
-fn temporary_name(path: &RelativePath) -> String {
+pub(super) fn temporary_name(path: &RelativePath) -> String {
     let hash = Hash::of(path.as_bytes()).to_hex();
     format!("{TEMPORARY_PREFIX}volkeep-{}", hash.get(..16).unwrap_or_default())
 }
@@ -175,7 +225,7 @@ mod tests {
     use super::*;
 
     fn wanted<'a>(to: &'a RelativePath, content: &'a str) -> Wanted<'a> {
-        Wanted { to, content: content.as_bytes(), mode: 0o640, owner: None }
+        Wanted { place: Place { to, mode: 0o640, owner: None }, content: content.as_bytes() }
     }
 
     fn path(text: &str) -> RelativePath {
@@ -200,7 +250,8 @@ mod tests {
             (after.ino(), after.ctime(), after.ctime_nsec())
         );
         assert!(wanted(&to, "b").put(dir.path()).unwrap());
-        assert!(Wanted { mode: 0o600, ..wanted(&to, "b") }.put(dir.path()).unwrap());
+        let place = Place { to: &to, mode: 0o600, owner: None };
+        assert!(Wanted { place, content: b"b" }.put(dir.path()).unwrap());
         assert_eq!(std::fs::read(&file).unwrap(), b"b");
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
     }

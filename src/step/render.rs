@@ -11,8 +11,8 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
 use super::error::Trouble;
+use super::owner::owner_of;
 use crate::base::cancel::Cancel;
-use crate::base::process::user::{UserError, find};
 use crate::base::secret::Secret;
 use crate::base::text::Text;
 use crate::base::within::within_unless;
@@ -24,7 +24,7 @@ const MOST_INSTRUCTIONS: u64 = 10_000_000;
 /// A file that is made of a template.
 #[derive(Clone, Debug)]
 pub struct Render {
-    pub source: Source,
+    pub template: Template,
     /// Below the volume.
     pub to: RelativePath,
     pub mode: u32,
@@ -33,10 +33,12 @@ pub struct Render {
     pub values: BTreeMap<String, Value>,
     pub values_env: BTreeMap<String, Variable>,
     pub values_file: BTreeMap<String, PathBuf>,
+    /// Mappings, each in a file of the form in which Kubernetes tells a pod its labels.
+    pub values_downward: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum Template {
     File(PathBuf),
     Text(String),
 }
@@ -60,9 +62,9 @@ impl Render {
     }
 
     fn rendered(&self) -> Result<String, Trouble> {
-        let template = match &self.source {
-            Source::Text(text) => text.clone(),
-            Source::File(path) => std::fs::read_to_string(path)
+        let template = match &self.template {
+            Template::Text(text) => text.clone(),
+            Template::File(path) => std::fs::read_to_string(path)
                 .map_err(|source| Trouble::Unreadable { path: path.clone(), source })?,
         };
         let mut values = self.values.clone();
@@ -79,29 +81,74 @@ impl Render {
                 text.read().map_err(|(_, source)| Trouble::Unreadable { path: path.clone(), source })?;
             values.insert(name.clone(), Value::from(text));
         }
+        for (name, path) in &self.values_downward {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| Trouble::Unreadable { path: path.clone(), source })?;
+            let mapping =
+                downward(&text).map_err(|line| Trouble::NotDownward { path: path.clone(), line })?;
+            values.insert(name.clone(), mapping);
+        }
         fill_in(&template, &values)
-            .map_err(|reason| Trouble::Template { template: self.source.name(), reason })
+            .map_err(|reason| Trouble::Template { template: self.template.name(), reason })
     }
 
     /// Who is to own the file, if somebody is named.
     pub(super) fn owner(&self) -> Result<Option<(u32, u32)>, Trouble> {
-        let Some(owner) = &self.owner else { return Ok(None) };
-        let found = find(owner).map_err(Trouble::Owner)?;
-        let us = rustix::process::geteuid();
-        match us.is_root() || us.as_raw() == found.uid {
-            true => Ok(Some((found.uid, found.gid))),
-            false => Err(Trouble::Owner(UserError::NotRoot { wanted: found.uid, present: us.as_raw() })),
-        }
+        owner_of(self.owner.as_deref())
     }
 }
 
-impl Source {
+impl Template {
     fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Text(_) => "`text`".to_owned(),
         }
     }
+}
+
+/// Lines such as `app="wiki"`, the value quoted as Go does; otherwise the number of the first line that is not.
+fn downward(text: &str) -> Result<Value, usize> {
+    let mut mapping = serde_json::Map::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let (key, value) = line.split_once('=').ok_or(number + 1)?;
+        mapping.insert(key.to_owned(), Value::from(unquoted(value).ok_or(number + 1)?));
+    }
+    Ok(Value::Object(mapping))
+}
+
+/// Go escapes as JSON does but for bytes that JSON cannot name.
+fn unquoted(value: &str) -> Option<String> {
+    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+    let (mut bytes, mut rest) = (Vec::with_capacity(inner.len()), inner.chars());
+    let number = |rest: &mut std::str::Chars<'_>, digits: usize| {
+        let text: String = rest.by_ref().take(digits).collect();
+        u32::from_str_radix(&text, 16).ok().filter(|_| text.len() == digits)
+    };
+    while let Some(character) = rest.next() {
+        let mut plain = |character: char| {
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        };
+        match character {
+            '"' => return None,
+            '\\' => match rest.next()? {
+                escaped @ ('"' | '\\' | '\'') => plain(escaped),
+                'n' => plain('\n'),
+                'r' => plain('\r'),
+                't' => plain('\t'),
+                'a' => plain('\u{7}'),
+                'b' => plain('\u{8}'),
+                'f' => plain('\u{c}'),
+                'v' => plain('\u{b}'),
+                'x' => bytes.push(u8::try_from(number(&mut rest, 2)?).ok()?),
+                'u' => plain(char::from_u32(number(&mut rest, 4)?)?),
+                'U' => plain(char::from_u32(number(&mut rest, 8)?)?),
+                _ => return None,
+            },
+            other => plain(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn fill_in(template: &str, values: &BTreeMap<String, Value>) -> Result<String, String> {
@@ -197,9 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_pod_is_told_about_itself_is_a_mapping() {
+        let text = "app.kubernetes.io/name=\"wiki\"\nnote=\"a=\\\"b\\\"\\nc \\u00e4 \\x41 ä\"\nempty=\"\"\n";
+        let labels = downward(text).unwrap();
+        assert_eq!(
+            labels,
+            json!({"app.kubernetes.io/name": "wiki", "note": "a=\"b\"\nc ä A ä", "empty": ""})
+        );
+        let values = values(json!({"labels": labels}));
+        assert_eq!(fill_in("{{ labels['app.kubernetes.io/name'] }}", &values).unwrap(), "wiki");
+        for (text, line) in
+            [("a=\"b\"\nc\n", 2), ("a=b", 1), ("a=\"b", 1), ("a=\"\\x4\"", 1), ("a=\"b\"c\"", 1)]
+        {
+            assert_eq!(downward(text), Err(line), "{text}");
+        }
+    }
+
+    #[test]
     fn sources_of_values_are_told_apart_in_errors() {
         let render = Render {
-            source: Source::Text("{{ rack }}".to_owned()),
+            template: Template::Text("{{ rack }}".to_owned()),
             to: RelativePath::new("a").unwrap(),
             mode: 0o644,
             owner: None,
@@ -209,6 +273,7 @@ mod tests {
                 Variable { name: "RACK".to_owned(), value: None },
             )]),
             values_file: BTreeMap::new(),
+            values_downward: BTreeMap::new(),
         };
         let error = render.rendered().unwrap_err();
         assert_eq!(error.to_string(), "the value rack is to come from the variable RACK, which is not set");

@@ -28,6 +28,8 @@ pub enum Wait {
     Dns(String),
     /// Something is there by this name.
     File(PathBuf),
+    /// The volume of another app is ready for it.
+    Volume { path: PathBuf, state_dir: PathBuf },
 }
 
 /// What stands in the way.
@@ -50,6 +52,7 @@ impl Wait {
             Self::Tcp { host, port } => format!("{host}:{port}"),
             Self::Dns(host) => format!("the name {host}"),
             Self::File(path) => path.display().to_string(),
+            Self::Volume { path, .. } => format!("the volume {}", path.display()),
         }
     }
 
@@ -96,6 +99,7 @@ impl Wait {
                 let host = host.clone();
                 ask(Box::new(move || addresses(&host, 0).map(drop)))
             }
+            Self::Volume { path, state_dir } => means.host.is_ready(path, state_dir).map_err(Look::NotYet),
             Self::File(path) => {
                 let path = path.clone();
                 ask(Box::new(move || std::fs::metadata(path).map(drop).map_err(|error| error.to_string())))
@@ -143,11 +147,12 @@ mod tests {
     use crate::base::cancel::Cancel;
     use crate::base::clock::ManualClock;
     use crate::base::timestamp::Timestamp;
+    use crate::step::sample;
 
     fn wait(wait: &Wait, limit: Duration) -> Result<(), Trouble> {
         let (clock, cancel) = (ManualClock::at(Timestamp::default()), Cancel::new());
         let volume = std::env::temp_dir();
-        wait.until(limit, &Means { volume: &volume, told: Vec::new(), clock: &clock, cancel: &cancel })
+        wait.until(limit, &sample::means(&volume, &clock, &cancel))
     }
 
     #[test]

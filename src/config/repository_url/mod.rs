@@ -75,6 +75,15 @@ impl RepositoryUrl {
         }
     }
 
+    /// Of an address of S3: whether it says more than a bucket.
+    pub fn names_object(&self) -> bool {
+        match self {
+            #[cfg(feature = "s3")]
+            Self::S3(address) => !address.prefix.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The profile an `s3://` address names.
     pub fn profile(&self) -> Option<&str> {
         match self {

@@ -1,28 +1,43 @@
 //! The steps of `init` as they stand in the file, and the way from there to those that are done. Secrets are shown
 //! nowhere.
 
+mod fetch;
+mod notify;
+mod permissions;
+mod render;
+mod wait;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::base::action::CommandAction;
 use crate::base::secret::Secret;
 use crate::base::units::Span;
-use crate::config::actions::{HiddenText, HttpFields, absolute, command_fault, only_with, texts};
+use crate::config::actions::{HiddenText, HttpFields, command_fault, only_with, texts};
+use crate::config::model::RepositoryConfig;
+use crate::notice::Channel;
 use crate::snapshot::RelativePath;
-use crate::step::{Kind, Render, Source, Step, Variable, Wait, When};
+use crate::step::{Kind, Source, Step, When};
+use fetch::FetchFields;
+use notify::NotifyFields;
+use permissions::PermissionsFields;
+use render::RenderFields;
+use wait::WaitFields;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is fetched may be large.
+const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
 const DEFAULT_MODE: u32 = 0o644;
 const LONGEST_NAME: usize = 64;
 const MOST_RETRIES: u32 = 100;
 
-/// One step: exactly one of `wait_for`, `render`, `run` and `http` is given.
+/// One step: exactly one of `wait_for`, `fetch`, `render`, `run`, `http`, `notify` and `permissions` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StepFields", into = "StepFields")]
 pub struct StepSpec {
@@ -33,21 +48,29 @@ pub struct StepSpec {
 /// The kind, in the form that is used.
 #[derive(Clone, Debug, PartialEq)]
 enum What {
-    WaitFor(Target),
-    Render { to: RelativePath, mode: u32 },
+    WaitFor(WaitFields, wait::Target),
+    Fetch(Box<(FetchFields, fetch::Parsed)>),
+    Render(Box<RenderFields>, RelativePath, u32),
     Run,
-    Http,
+    Http(Box<HttpStepFields>),
+    Notify(Box<NotifyFields>, Box<Channel>),
+    Permissions(PermissionsFields, Option<u32>),
 }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Target {
-    Http,
-    Tcp { host: String, port: u16 },
-    Dns(String),
-    File(PathBuf),
+/// What a step needs of the rest of the configuration.
+#[expect(missing_debug_implementations, reason = "it holds a closure, and secrets")]
+pub struct StepContext<'a> {
+    /// Those of the environment that steps name.
+    pub variables: &'a BTreeMap<String, Secret>,
+    pub volume: &'a Path,
+    pub state_dir: &'a Path,
+    /// What is at an address of S3, or by this name at one of git.
+    pub source: &'a SourceOf<'a>,
 }
 
-/// One step: exactly one of `wait_for`, `render`, `run` and `http` is given.
+pub type SourceOf<'a> = dyn Fn(&RepositoryConfig, Option<&RelativePath>) -> Arc<dyn Source> + 'a;
+
+/// One step: exactly one of `wait_for`, `fetch`, `render`, `run`, `http`, `notify` and `permissions` is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StepFields {
@@ -57,6 +80,9 @@ struct StepFields {
     /// Wait until something is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     wait_for: Option<WaitFields>,
+    /// A file, or what is in an archive, brought onto the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fetch: Option<FetchFields>,
     /// A file on the volume, made of a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     render: Option<RenderFields>,
@@ -66,6 +92,12 @@ struct StepFields {
     /// A request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http: Option<HttpStepFields>,
+    /// People, or a service, are told that the app starts. When that fails, it is a warning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notify: Option<NotifyFields>,
+    /// Owner and mode of the volume's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    permissions: Option<PermissionsFields>,
     /// With `run`: variables for the command. Values are not shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     env: BTreeMap<String, HiddenText>,
@@ -87,7 +119,7 @@ struct StepFields {
     /// With `once`: a step with a higher version than the recorded one is done again (default: 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
-    /// How long one attempt may take (default: 1m).
+    /// How long one attempt may take (default: 1m; 10m for `fetch`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout: Option<Span>,
     /// How often it is tried again (default: 0).
@@ -96,60 +128,6 @@ struct StepFields {
     /// The pause before the second attempt; it doubles each time (default: 1s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backoff: Option<Span>,
-}
-
-/// Exactly one of `http`, `tcp`, `dns` and `file` is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct WaitFields {
-    /// An address that answers. It may hold a token, so it is not shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    http: Option<HiddenText>,
-    /// With `http`: the statuses to wait for (default: 200 to 299).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    expect: Vec<u16>,
-    /// With `http`: certificates in PEM that are trusted besides those of the system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ca_file: Option<PathBuf>,
-    /// A `host:port` that accepts connections.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    tcp: Option<String>,
-    /// A name that leads to an address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dns: Option<String>,
-    /// Something that is there, as an absolute path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    file: Option<PathBuf>,
-}
-
-/// A file on the volume, made of a template. Exactly one of `template` and `text` is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RenderFields {
-    /// The absolute path of the template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    template: Option<PathBuf>,
-    /// Instead: the template itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    /// The file, relative to the volume.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    to: String,
-    /// Its mode in octal digits, in quotes (default: "0644").
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    mode: Option<String>,
-    /// Its owner, which needs root: `name`, `name:group` or `uid:gid` (default: as volkeep runs).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
-    /// Values by the names that the template has for them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    values: BTreeMap<String, Value>,
-    /// Values that are in variables of the environment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    values_env: BTreeMap<String, String>,
-    /// Values that are in files; one line feed at the end is no part of them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    values_file: BTreeMap<String, PathBuf>,
 }
 
 /// A request.
@@ -182,23 +160,7 @@ impl TryFrom<StepFields> for StepSpec {
     type Error = String;
 
     fn try_from(fields: StepFields) -> Result<Self, String> {
-        let what = match (&fields.wait_for, &fields.render, &fields.run, &fields.http) {
-            (Some(wait), None, None, None) => What::WaitFor(wait.target()?),
-            (None, Some(render), None, None) => render.what()?,
-            (None, None, Some(argv), None) => {
-                if argv.first().is_none_or(String::is_empty) {
-                    return Err("`run` is empty".to_owned());
-                }
-                command_fault(fields.directory.as_deref(), &fields.env, &fields.env_file)?;
-                What::Run
-            }
-            (None, None, None, Some(http)) => {
-                http.request.fault()?;
-                statuses("already", &http.already)?;
-                What::Http
-            }
-            _ => return Err("exactly one of wait_for, render, run, http is expected".to_owned()),
-        };
+        let what = fields.what()?;
         if what != What::Run {
             let of_run = [
                 ("env", !fields.env.is_empty()),
@@ -214,6 +176,48 @@ impl TryFrom<StepFields> for StepSpec {
 }
 
 impl StepFields {
+    fn what(&self) -> Result<What, String> {
+        let given = [
+            self.wait_for.is_some(),
+            self.fetch.is_some(),
+            self.render.is_some(),
+            self.run.is_some(),
+            self.http.is_some(),
+            self.notify.is_some(),
+            self.permissions.is_some(),
+        ];
+        if given.iter().filter(|given| **given).count() != 1 {
+            return Err("exactly one of wait_for, fetch, render, run, http, notify, permissions is expected"
+                .to_owned());
+        }
+        if let Some(wait) = &self.wait_for {
+            return Ok(What::WaitFor(wait.clone(), wait.target()?));
+        }
+        if let Some(fetch) = &self.fetch {
+            return Ok(What::Fetch(Box::new((fetch.clone(), fetch.parse()?))));
+        }
+        if let Some(render) = &self.render {
+            let (to, mode) = render.parse()?;
+            return Ok(What::Render(Box::new(render.clone()), to, mode));
+        }
+        if let Some(http) = &self.http {
+            http.request.fault()?;
+            statuses("already", &http.already)?;
+            return Ok(What::Http(Box::new(http.clone())));
+        }
+        if let Some(notify) = &self.notify {
+            return Ok(What::Notify(Box::new(notify.clone()), Box::new(notify.parse()?)));
+        }
+        if let Some(permissions) = &self.permissions {
+            return Ok(What::Permissions(permissions.clone(), permissions.parse()?));
+        }
+        if self.run.iter().flatten().next().is_none_or(String::is_empty) {
+            return Err("`run` is empty".to_owned());
+        }
+        command_fault(self.directory.as_deref(), &self.env, &self.env_file)?;
+        Ok(What::Run)
+    }
+
     fn once_fault(&self, what: &What) -> Result<(), String> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let once = self.once == Some(true);
@@ -224,7 +228,7 @@ impl StepFields {
             None if once => {
                 Err("with `once` a `name` is needed: under it is recorded that it was done".to_owned())
             }
-            _ if once && matches!(what, What::WaitFor(_)) => {
+            _ if once && matches!(what, What::WaitFor(..)) => {
                 Err("`once` makes no sense with `wait_for`".to_owned())
             }
             _ if !once && self.version.is_some() => Err("`version` goes with `once: true`".to_owned()),
@@ -237,82 +241,6 @@ impl StepFields {
     }
 }
 
-impl WaitFields {
-    fn target(&self) -> Result<Target, String> {
-        if self.http.is_none() && (!self.expect.is_empty() || self.ca_file.is_some()) {
-            return Err("`expect` and `ca_file` go with `http` only".to_owned());
-        }
-        match (&self.http, &self.tcp, &self.dns, &self.file) {
-            (Some(_), None, None, None) => self.request().fault().map(|()| Target::Http),
-            (None, Some(tcp), None, None) => {
-                let place = tcp.rsplit_once(':').and_then(|(host, port)| {
-                    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-                    Some((host.to_owned(), port.parse::<u16>().ok().filter(|port| *port > 0)?))
-                });
-                match place {
-                    Some((host, port)) if !host.is_empty() => Ok(Target::Tcp { host, port }),
-                    _ => Err(format!("`tcp`: `{tcp}` is not a host:port such as db:5432")),
-                }
-            }
-            (None, None, Some(host), None) if host.is_empty() || host.contains(['/', ':']) => {
-                Err(format!("`dns`: `{host}` is not the name of a host"))
-            }
-            (None, None, Some(host), None) => Ok(Target::Dns(host.clone())),
-            (None, None, None, Some(path)) => {
-                absolute("file", Some(path)).map(|()| Target::File(path.clone()))
-            }
-            _ => Err("`wait_for`: exactly one of http, tcp, dns, file is expected".to_owned()),
-        }
-    }
-
-    fn request(&self) -> HttpFields {
-        HttpFields::get(self.http.clone(), &self.expect, self.ca_file.clone())
-    }
-}
-
-impl RenderFields {
-    fn what(&self) -> Result<What, String> {
-        match (&self.template, &self.text) {
-            (Some(path), None) => absolute("template", Some(path))?,
-            (None, Some(_)) => {}
-            _ => return Err("`render` needs either `template` or `text`".to_owned()),
-        }
-        let to = RelativePath::new(self.to.clone().into_bytes()).map_err(|error| format!("`to`: {error}"))?;
-        if to.is_root() {
-            return Err("`render` needs a `to`, the file below the volume".to_owned());
-        }
-        let mode = match &self.mode {
-            None => DEFAULT_MODE,
-            Some(text) => u32::from_str_radix(text, 8)
-                .ok()
-                .filter(|mode| *mode <= 0o7777 && (3..=5).contains(&text.len()))
-                .ok_or_else(|| format!("`mode`: `{text}` is not a mode in octal digits such as \"0644\""))?,
-        };
-        let mut seen = BTreeSet::new();
-        for name in self.values.keys().chain(self.values_env.keys()).chain(self.values_file.keys()) {
-            if !is_name(name) {
-                return Err(format!("`{name}` is not a name that a template can use"));
-            }
-            if !seen.insert(name) {
-                return Err(format!("the value `{name}` is set twice; one of them has to go"));
-            }
-        }
-        for (name, path) in &self.values_file {
-            absolute(&format!("values_file.{name}"), Some(path))?;
-        }
-        if let Some((name, _)) = self.values_env.iter().find(|(_, variable)| variable.is_empty()) {
-            return Err(format!("`values_env.{name}` names no variable"));
-        }
-        Ok(What::Render { to, mode })
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let first = name.bytes().next();
-    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
 fn statuses(key: &str, given: &[u16]) -> Result<(), String> {
     match given.iter().find(|status| !(100..=599).contains(*status)) {
         Some(status) => Err(format!("`{key}`: {status} is not a status from 100 to 599")),
@@ -320,14 +248,33 @@ fn statuses(key: &str, given: &[u16]) -> Result<(), String> {
     }
 }
 
+/// Somewhere in the volume.
+fn place(kind: &str, text: &str) -> Result<RelativePath, String> {
+    let to = RelativePath::new(text.as_bytes()).map_err(|error| format!("`to`: {error}"))?;
+    match to.is_root() {
+        true => Err(format!("`{kind}` needs a `to`, a place below the volume")),
+        false => Ok(to),
+    }
+}
+
+fn mode(text: Option<&str>) -> Result<Option<u32>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let mode = u32::from_str_radix(text, 8).ok();
+    let fits = mode.filter(|mode| *mode <= 0o7777 && (3..=5).contains(&text.len()));
+    match fits {
+        Some(mode) => Ok(Some(mode)),
+        None => Err(format!("`mode`: `{text}` is not a mode in octal digits such as \"0644\"")),
+    }
+}
+
 impl StepSpec {
-    /// `variables` are those of the environment that steps name.
-    pub fn step(&self, variables: &BTreeMap<String, Secret>) -> Step {
+    pub fn step(&self, context: &StepContext<'_>) -> Step {
         let fields = &self.fields;
+        let usual = if fields.fetch.is_some() { DEFAULT_FETCH_TIMEOUT } else { DEFAULT_TIMEOUT };
         Step {
             name: fields.name.clone(),
-            kind: self.kind(variables),
-            timeout: fields.timeout.map_or(DEFAULT_TIMEOUT, |span| span.0),
+            kind: self.kind(context),
+            timeout: fields.timeout.map_or(usual, |span| span.0),
             retries: fields.retries.unwrap_or(0),
             backoff: fields.backoff.map_or(DEFAULT_BACKOFF, |span| span.0),
             when: fields.when.unwrap_or_default(),
@@ -336,38 +283,20 @@ impl StepSpec {
         }
     }
 
-    fn kind(&self, variables: &BTreeMap<String, Secret>) -> Kind {
+    fn kind(&self, context: &StepContext<'_>) -> Kind {
         let fields = &self.fields;
-        match (&self.what, &fields.wait_for, &fields.render, &fields.http) {
-            (What::WaitFor(target), Some(wait), ..) => Kind::WaitFor(match target {
-                Target::Http => Wait::Http(Box::new(wait.request().action())),
-                Target::Tcp { host, port } => Wait::Tcp { host: host.clone(), port: *port },
-                Target::Dns(host) => Wait::Dns(host.clone()),
-                Target::File(path) => Wait::File(path.clone()),
-            }),
-            (What::Render { to, mode }, _, Some(render), _) => Kind::Render(Render {
-                source: match (&render.template, &render.text) {
-                    (Some(path), _) => Source::File(path.clone()),
-                    (None, text) => Source::Text(text.clone().unwrap_or_default()),
-                },
-                to: to.clone(),
-                mode: *mode,
-                owner: render.owner.clone(),
-                values: render.values.clone(),
-                values_env: render
-                    .values_env
-                    .iter()
-                    .map(|(value, name)| {
-                        let variable = Variable { name: name.clone(), value: variables.get(name).cloned() };
-                        (value.clone(), variable)
-                    })
-                    .collect(),
-                values_file: render.values_file.clone(),
-            }),
-            (What::Http, _, _, Some(http)) => {
+        match &self.what {
+            What::WaitFor(wait, target) => Kind::WaitFor(wait.wait(target)),
+            What::Fetch(fetch) => Kind::Fetch(fetch.0.fetch(&fetch.1, context)),
+            What::Render(render, to, mode) => Kind::Render(render.render(to, *mode, context.variables)),
+            What::Http(http) => {
                 Kind::Http { request: Box::new(http.request.action()), already: http.already.clone() }
             }
-            _ => Kind::Run(CommandAction {
+            What::Notify(notify, channel) => Kind::Notify(notify.notify(channel)),
+            What::Permissions(permissions, mode) => {
+                Kind::Permissions(permissions.permissions(*mode, context))
+            }
+            What::Run => Kind::Run(CommandAction {
                 argv: fields.run.clone().unwrap_or_default(),
                 env: texts(&fields.env, &fields.env_file),
                 directory: fields.directory.clone(),
@@ -402,16 +331,22 @@ pub fn faults(steps: &[StepSpec], volume: &Path, state_dir: &Path) -> Vec<(Strin
         {
             refuse("name", &format!("another step is called `{name}` as well"));
         }
-        if let What::Render { to, .. } = &step.what
-            && !volume.as_os_str().is_empty()
-            && to.below(volume).starts_with(state_dir)
-        {
-            refuse("render.to", "it lies in the state directory");
+        let to = match &step.what {
+            What::Render(_, to, _) => Some(("render.to", to)),
+            What::Fetch(fetch) => Some(("fetch.to", &fetch.1.to)),
+            _ => None,
+        };
+        if let Some((key, to)) = to.filter(|_| !volume.as_os_str().is_empty()) {
+            let place = to.below(volume);
+            if place.starts_with(state_dir) {
+                refuse(key, "it lies in the state directory");
+            } else if state_dir.starts_with(&place) {
+                refuse(key, "the state directory lies in it");
+            }
         }
     }
     found
 }
 
 #[cfg(test)]
-#[path = "steps_tests.rs"]
 mod tests;

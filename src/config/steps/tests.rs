@@ -1,6 +1,9 @@
 //! What a step may say, what is refused, and what becomes of it.
 
+use serde_json::Value;
+
 use super::*;
+use crate::step::{Form, Wait};
 
 fn parse(text: &str) -> Result<StepSpec, String> {
     let value: Value = serde_saphyr::from_str(text).unwrap();
@@ -8,7 +11,20 @@ fn parse(text: &str) -> Result<StepSpec, String> {
 }
 
 fn step(text: &str) -> Step {
-    parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).step(&BTreeMap::new())
+    stepped(text, &BTreeMap::new())
+}
+
+fn stepped(text: &str, variables: &BTreeMap<String, Secret>) -> Step {
+    let context = StepContext {
+        variables,
+        volume: Path::new("/data"),
+        state_dir: Path::new("/data/.volkeep"),
+        source: &|_, path| {
+            let path = path.map_or_else(|| "/bucket".into(), |path| path.below(Path::new("/git")));
+            Arc::new(crate::step::FileSource { path })
+        },
+    };
+    parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).step(&context)
 }
 
 #[test]
@@ -24,7 +40,7 @@ fn each_kind_becomes_its_step() {
     let variables = BTreeMap::from([("RACK".to_owned(), Secret::new("r1"))]);
     let text = "{name: rack, render: {text: 'a', to: conf/a, values: {port: 1, dc: dc1}, values_env: {rack: RACK, \
                 zone: ZONE}, values_file: {token: /run/token}}}";
-    let Kind::Render(render) = parse(text).unwrap().step(&variables).kind else { panic!("no render") };
+    let Kind::Render(render) = stepped(text, &variables).kind else { panic!("no render") };
     assert_eq!((render.mode, render.to.to_string().as_str()), (0o644, "conf/a"));
     assert_eq!(render.values_env["rack"].value, Some(Secret::new("r1")));
     assert_eq!(render.values_env["zone"].value, None);
@@ -36,6 +52,52 @@ fn each_kind_becomes_its_step() {
     );
     let Kind::Http { request, already } = http.kind else { panic!("no http") };
     assert!(request.basic_auth.is_some() && already == [412] && request.method == "PUT");
+
+    let volume = step("{wait_for: {volume: /db}}");
+    let Kind::WaitFor(Wait::Volume { state_dir, .. }) = volume.kind else { panic!("no volume") };
+    assert_eq!(state_dir, Path::new("/db/.volkeep"));
+    let told = step("{notify: {slack: {url_file: /run/slack}, text: up}}");
+    assert!(matches!(told.kind, Kind::Notify(notify) if notify.text.as_deref() == Some("up")));
+    let given = step("{permissions: {owner: '70:70', mode: '0700', recursive: true}}");
+    let Kind::Permissions(given) = given.kind else { panic!("no permissions") };
+    assert_eq!(
+        (given.mode, given.leave_out),
+        (Some(0o700), vec![b".volkeep".to_vec(), b"lost+found".to_vec()])
+    );
+}
+
+#[test]
+fn what_is_fetched_comes_by_the_means_of_its_address() {
+    let fetched = |text: &str| {
+        let step = step(text);
+        let Kind::Fetch(fetch) = step.kind else { panic!("{text}: no fetch") };
+        (fetch, step.timeout)
+    };
+    let sum = "AB".repeat(32);
+    let (file, limit) = fetched(&format!(
+        "{{fetch: {{url: 'https://h/token/a.bin', to: a.bin, sha256: {sum}, mode: '0600', max_size: 1KiB}}}}"
+    ));
+    assert!(matches!(file.form, Form::File { mode: 0o600 }) && !file.keep);
+    assert_eq!(
+        (file.largest, limit, file.sha256),
+        (1024, Duration::from_secs(600), Some(sum.to_lowercase()))
+    );
+    assert_eq!(file.source.place(), "https://h:443");
+    let (tree, _) =
+        fetched("{fetch: {url_file: /run/url, to: p, unpack: true, from: ./a/b/, on_unreachable: keep}}");
+    assert!(matches!(tree.form, Form::Tree { from } if from.to_string() == "a/b") && tree.keep);
+    assert_eq!(fetched("{fetch: {url: 'file:///seed/a', to: a}}").0.source.place(), "/seed/a");
+    #[cfg(feature = "s3")]
+    {
+        let text = "{fetch: {url: 's3://bucket/a/b?region=eu', s3: {anonymous: true}, to: b}}";
+        assert_eq!(fetched(text).0.source.place(), "/bucket");
+    }
+    #[cfg(feature = "git")]
+    {
+        let text =
+            "{fetch: {url: 'git+ssh://git@h/c.git', branch: next, path: conf/a, ssh: {key_file: /k}, to: a}}";
+        assert_eq!(fetched(text).0.source.place(), "/git/conf/a");
+    }
 }
 
 #[test]
@@ -77,6 +139,27 @@ fn what_makes_no_sense_is_refused_without_showing_secrets() {
         ("{http: {url: 'http://a/hunter2', already: [9]}}", "not a status"),
         ("{http: {url: 'http://a/', basic_auth: {user: a, password: 12345}}}", "quotes"),
         ("{http: {method: GET}}", "needs a `url`"),
+        ("{wait_for: {volume: db}}", "absolute"),
+        ("{wait_for: {file: /a, state_dir: /b}}", "`state_dir` goes with `volume`"),
+        ("{render: {text: b, to: a, values: {a: c}, values_downward: {a: /c}}}", "set twice"),
+        ("{fetch: {to: a}}", "needs a `url`"),
+        ("{fetch: {url: 'https://h/hunter2'}}", "needs a `to`"),
+        ("{fetch: {url: 'https://h/hunter2', to: .}}", "`to`"),
+        ("{fetch: {url: 'https://h/hunter2', url_file: /a, to: a}}", "both set"),
+        ("{fetch: {url: hunter2, to: a}}", "no address such as"),
+        ("{fetch: {url: 'ftp://h/a', to: a}}", "`url`"),
+        ("{fetch: {url: 'https://h/', to: a, from: b}}", "goes with `unpack"),
+        ("{fetch: {url: 'https://h/', to: a, unpack: true, mode: '0644'}}", "`mode` is for a file"),
+        ("{fetch: {url: 'https://h/', to: a, unpack: true, from: ../b}}", "`from`"),
+        ("{fetch: {url: 'https://h/', to: a, sha256: abc}}", "64 hex digits"),
+        ("{fetch: {url: 'https://h/', to: a, s3: {anonymous: true}}}", "`s3` does not go with"),
+        ("{fetch: {url: 'https://h/', to: a, path: b}}", "`path` does not go with"),
+        ("{fetch: {url: 'file:///a', to: a, headers: {A: b}}}", "`headers` does not go with"),
+        ("{notify: {}}", "exactly one of webhook, slack, mail"),
+        ("{notify: {webhook: {url: 'https://h/hunter2', body: '{{jobb}}'}}}", "`notify.webhook.body`"),
+        ("{permissions: {}}", "needs an `owner`"),
+        ("{permissions: {mode: '0700', recursive: true}}", "goes with `owner`"),
+        ("{permissions: {mode: rwx}}", "octal digits"),
     ] {
         let error = parse(text).err().unwrap_or_else(|| panic!("{text} was taken"));
         assert!(error.contains(says), "{text}: {error}");
@@ -110,4 +193,31 @@ fn steps_are_held_against_each_other_and_the_volume() {
     let found = faults(&steps, Path::new("/data"), Path::new("/data/.volkeep"));
     let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["[0].timeout", "[1].retries", "[1].name", "[2].render.to"]);
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn what_is_said_for_a_bucket_is_held_to_its_rules() {
+    for (text, says) in [
+        ("{fetch: {url: 's3://bucket', to: a}}", "no object in it"),
+        ("{fetch: {url: 's3://bucket/a', to: a, path: b}}", "`path` does not go with"),
+        ("{fetch: {url: 's3://bucket/a', to: a, basic_auth: {user: a, password: hunter2}}}", "`basic_auth`"),
+        ("{fetch: {url: 's3://bucket/a', to: a, s3: {access_key_id: hunter2}}}", "`s3."),
+    ] {
+        let error = parse(text).err().unwrap_or_else(|| panic!("{text} was taken"));
+        assert!(error.contains(says) && !error.contains("hunter2"), "{text}: {error}");
+    }
+}
+
+#[cfg(feature = "git")]
+#[test]
+fn what_is_said_for_git_is_held_to_its_rules() {
+    for (text, says) in [
+        ("{fetch: {url: 'git+https://h/a.git', to: a}}", "needs a `path`"),
+        ("{fetch: {url: 'git+https://h/a.git', path: ../b, to: a}}", "`path`"),
+        ("{fetch: {url: 'git+https://h/a.git', path: b, to: a, ssh: {agent: true}}}", "`ssh.agent`"),
+    ] {
+        let error = parse(text).err().unwrap_or_else(|| panic!("{text} was taken"));
+        assert!(error.contains(says), "{text}: {error}");
+    }
 }

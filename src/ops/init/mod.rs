@@ -2,6 +2,8 @@
 //! volume's lock; the healthy way asks for one marker and the quick checks.
 
 pub mod decide;
+#[cfg(feature = "git")]
+pub mod git_file;
 mod hooks;
 pub mod steps;
 

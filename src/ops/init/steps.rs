@@ -1,6 +1,9 @@
 //! The steps of `init`: which are due, done in turn under the locks they need, and the record of those that are done
 //! once. The record is in the marker, so it goes with the data; it is written after success only.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use super::InitOptions;
@@ -8,10 +11,10 @@ use super::decide::Action;
 use crate::ops::bring::ARCHIVE;
 use crate::ops::{OpsError, Scope};
 use crate::step::{
-    self, Began, Facts, Means, Outcome, Planned, Step, StepError, Verdict, When, Why, is_up_to_date, perform,
-    verdict,
+    self, About, Began, Facts, Host, Means, Outcome, Planned, Step, StepError, Verdict, When, Why, perform,
+    settled, verdict,
 };
-use crate::volume::{Holder, LockGuard, LockKind, Marker, Origin, Phase, VolumeError};
+use crate::volume::{Holder, LockGuard, LockKind, Marker, Origin, Phase, VolumeError, readiness};
 
 /// What became of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,6 +37,10 @@ pub enum StepResult {
     Unchanged,
     /// The other side says that it was done before.
     Already,
+    /// The source does not answer, and what is there will do.
+    Kept,
+    /// Nobody could be told.
+    NotTold,
     /// Nothing to upgrade: only the version was recorded.
     Noted,
     Skipped,
@@ -124,12 +131,17 @@ impl Turn<'_> {
     fn one(&mut self, step: &Step, label: &str, ahead: &[Step]) -> Result<StepReport, OpsError> {
         let scope = self.scope;
         let volume = scope.volume.path().to_owned();
+        let host = Keeper { scope };
         let means = Means {
             volume: &volume,
             told: vec![
                 ("VOLKEEP_JOB".to_owned(), "init".to_owned()),
                 ("VOLKEEP_VOLUME".to_owned(), volume.display().to_string()),
             ],
+            memory: scope.volume.cache_dir().join("fetched"),
+            data: data_of(&self.marker),
+            about: about(scope, &self.marker),
+            host: &host,
             clock: scope.clock.as_ref(),
             cancel: &scope.cancel,
         };
@@ -152,8 +164,11 @@ impl Turn<'_> {
         }
         // Asked without a lock, so that a start beside a backup, where nothing is to be changed, waits for nobody.
         // What is in its way is told by the attempt itself.
-        if !step.once && is_up_to_date(step, &means).unwrap_or(false) {
-            return Ok(report(StepResult::Unchanged, None, 1, 0.0));
+        if !step.once
+            && let Ok(Some(outcome)) = settled(step, &means)
+        {
+            let (result, note) = told(outcome);
+            return Ok(report(result, note, 1, 0.0));
         }
         match step.needs_lock() {
             true => self.hold(step)?,
@@ -170,12 +185,10 @@ impl Turn<'_> {
             Verdict::Run => {}
         }
         let did = perform(step, label, &means)?;
-        self.record(step)?;
-        let (result, note) = match did.outcome {
-            Outcome::Done => (StepResult::Done, None),
-            Outcome::Unchanged => (StepResult::Unchanged, None),
-            Outcome::Already { status } => (StepResult::Already, Some(format!("status {status}"))),
-        };
+        if !matches!(did.outcome, Outcome::Kept | Outcome::NotTold) {
+            self.record(step)?;
+        }
+        let (result, note) = told(did.outcome);
         Ok(report(result, note, did.attempts, did.seconds))
     }
 
@@ -255,6 +268,53 @@ impl Turn<'_> {
     }
 }
 
+/// What steps need of the volume and its neighbours.
+#[derive(Debug)]
+struct Keeper<'a> {
+    scope: &'a Scope,
+}
+
+impl Host for Keeper<'_> {
+    fn replace(&self, new: &Path, live: &Path) -> io::Result<PathBuf> {
+        let (volume, clock) = (&self.scope.volume, self.scope.clock.as_ref());
+        volume.replace_directory(new, live, "replaced by a step of init", clock).map_err(io::Error::other)
+    }
+
+    fn is_ready(&self, path: &Path, state_dir: &Path) -> Result<(), String> {
+        readiness(path, state_dir).map_err(|not_yet| not_yet.to_string())
+    }
+}
+
+/// Other data has another name, also when it comes onto the same volume.
+fn data_of(marker: &Marker) -> String {
+    let since = marker.ready_since.map(|since| since.to_rfc3339()).unwrap_or_default();
+    format!("{} {since}", marker.volume_id)
+}
+
+fn about(scope: &Scope, marker: &Marker) -> About {
+    let fresh = marker.steps_due;
+    About {
+        identity: scope.volume.identity().to_owned(),
+        host: if scope.pod.is_empty() { scope.host.clone() } else { scope.pod.clone() },
+        version: env!("CARGO_PKG_VERSION"),
+        began: fresh.then(|| facts(marker).began),
+        snapshot: match &marker.origin {
+            Some(Origin::Snapshot { id, .. }) if fresh && !id.starts_with(ARCHIVE) => Some(id.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn told(outcome: Outcome) -> (StepResult, Option<String>) {
+    match outcome {
+        Outcome::Done => (StepResult::Done, None),
+        Outcome::Unchanged => (StepResult::Unchanged, None),
+        Outcome::Already { status } => (StepResult::Already, Some(format!("status {status}"))),
+        Outcome::Kept => (StepResult::Kept, Some("the source does not answer".to_owned())),
+        Outcome::NotTold => (StepResult::NotTold, Some("nobody could be told".to_owned())),
+    }
+}
+
 fn changed_meanwhile() -> OpsError {
     OpsError::InUse { holder: "somebody who changed its data while a step waited".to_owned() }
 }
@@ -285,6 +345,8 @@ fn word(result: StepResult) -> &'static str {
         StepResult::Done => "done",
         StepResult::Unchanged => "unchanged",
         StepResult::Already => "already",
+        StepResult::Kept => "kept",
+        StepResult::NotTold => "not_told",
         StepResult::Noted => "noted",
         StepResult::Skipped => "skipped",
         StepResult::Due => "due",
