@@ -1,10 +1,14 @@
 //! A volume with steps, and a server that behaves as a database with users does.
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+mod downloads;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+
+pub use downloads::{Downloads, Item};
 
 use super::support::{Lab, Layout};
 

@@ -66,16 +66,31 @@ enum Present {
     Something(Option<String>),
 }
 
+impl Present {
+    fn sha256(&self) -> Option<&String> {
+        match self {
+            Self::Something(sha256) => sha256.as_ref(),
+            Self::Nothing => None,
+        }
+    }
+}
+
 impl Fetch {
     /// Whether nothing is to be done, and why. Asks the source if it has to, and changes nothing.
     pub(super) fn is_settled(&self, limit: Duration, means: &Means<'_>) -> Result<Option<Outcome>, Trouble> {
         let memory = self.memory(means);
         let remembered = memory.recall();
         let present = self.look(remembered.as_ref(), means.volume)?;
-        match self.ask(&present, remembered.as_ref(), limit, means) {
-            Ok(Asked::Settled(outcome)) => Ok(Some(outcome)),
-            Ok(Asked::Comes(_)) => Ok(None),
-            Err(error) => Err(error),
+        if self.is_as_wanted(&present) {
+            return Ok(Some(Outcome::Unchanged));
+        }
+        // Where nothing is known that could have changed, all of it would come.
+        if self.known(&present, remembered.as_ref()).is_none() {
+            return Ok(None);
+        }
+        match self.ask(&present, remembered.as_ref(), limit, means)? {
+            Asked::Settled(outcome) => Ok(Some(outcome)),
+            Asked::Comes(_) => Ok(None),
         }
     }
 
@@ -121,6 +136,18 @@ impl Fetch {
         }
     }
 
+    /// By its checksum.
+    fn is_as_wanted(&self, present: &Present) -> bool {
+        present.sha256().is_some() && present.sha256() == self.sha256.as_ref()
+    }
+
+    /// What the source can be asked by whether it has something else.
+    fn known<'r>(&self, present: &Present, remembered: Option<&'r Remembered>) -> Option<&'r str> {
+        let remembered = remembered.filter(|remembered| Some(&remembered.sha256) == present.sha256())?;
+        // What is there, and is not what is wanted, is of no use.
+        remembered.tag.as_deref().filter(|_| self.sha256.is_none())
+    }
+
     fn ask(
         &self,
         present: &Present,
@@ -128,18 +155,10 @@ impl Fetch {
         limit: Duration,
         means: &Means<'_>,
     ) -> Result<Asked, Trouble> {
-        let sha256 = match present {
-            Present::Something(Some(sha256)) => Some(sha256),
-            _ => None,
-        };
-        if sha256.is_some() && sha256 == self.sha256.as_ref() {
+        if self.is_as_wanted(present) {
             return Ok(Asked::Settled(Outcome::Unchanged));
         }
-        let wanted = self.sha256.as_ref().is_none_or(|wanted| Some(wanted) == sha256);
-        let known = remembered
-            .filter(|remembered| wanted && Some(&remembered.sha256) == sha256)
-            .and_then(|remembered| remembered.tag.as_deref());
-        match self.source.open(known, limit, means.cancel) {
+        match self.source.open(self.known(present, remembered), limit, means.cancel) {
             Ok(Opened::Same) => Ok(Asked::Settled(Outcome::Unchanged)),
             Ok(Opened::Content(content)) => Ok(Asked::Comes(content)),
             Err(error) if error.is_unreachable() && self.keep && !matches!(present, Present::Nothing) => {
