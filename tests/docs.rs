@@ -354,19 +354,31 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 /// As they are written in the tables: `volume.path`, `repositories[].url`.
+/// Their own row says where their keys are explained.
+const SAME_AS_ELSEWHERE: [&str; 9] = [
+    "jobs.*.http",
+    "init.steps[].http",
+    "init.steps[].fetch.basic_auth",
+    "init.steps[].fetch.s3",
+    "init.steps[].fetch.ssh",
+    "init.steps[].fetch.https",
+    "init.steps[].notify.webhook",
+    "init.steps[].notify.slack",
+    "init.steps[].notify.mail",
+];
+
 fn collect_keys(schema: &Value, at: &str, found: &mut Vec<String>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     for (name, property) in properties {
         let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         let items = property.get("items").filter(|items| items.get("properties").is_some());
         if path == "jobs" {
-            // One job is like another, and its request, as that of a step, like that of a hook: explained once.
+            // One job is like another: explained once.
             found.extend(
                 property["properties"].as_object().unwrap().keys().map(|name| format!("jobs.{name}")),
             );
             collect_keys(&property["additionalProperties"], "jobs.*", found);
-        } else if property.get("properties").is_some() && path != "jobs.*.http" && path != "init.steps[].http"
-        {
+        } else if property.get("properties").is_some() && !SAME_AS_ELSEWHERE.contains(&path.as_str()) {
             collect_keys(property, &path, found);
         } else if let Some(items) = items.filter(|_| !at.ends_with("hooks") || path == "init.hooks.before") {
             // One hook is like another: its keys are explained once.

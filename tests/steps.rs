@@ -476,3 +476,125 @@ fn what_makes_no_sense_is_refused_with_its_key() {
     refused("[{http: {url: 'http://a/', basic_auth: {user: a}}}]")
         .says(&["either `password` or `password_file`"]);
 }
+
+#[test]
+fn the_root_of_the_volume_is_given_to_its_app() {
+    assert!(is_root(), "only root gives files away; run it as root");
+    for layout in [Layout::Subdirectory, Layout::MountPoint] {
+        let mut lab = Lab::new(layout);
+        lab.ok(&["repository", "init"]);
+        lab.ok(&["init"]);
+        few_entries(&lab.volume());
+        let volume = lab.volume();
+        let who = |name: &str| {
+            let metadata = fs::symlink_metadata(volume.join(name)).unwrap();
+            (metadata.uid(), metadata.gid())
+        };
+        let state = fs::metadata(lab.state_dir()).unwrap();
+        let some = fs::read_dir(lab.volume()).unwrap().map(|entry| entry.unwrap().file_name());
+        let some = some.map(|name| name.into_string().unwrap()).find(|name| name != ".volkeep").unwrap();
+        let before = who(&some);
+
+        lab.set("VOLKEEP_INIT_STEPS", "[{permissions: {owner: '65534:65533', mode: '0700'}}]");
+        lab.ok(&["init"]).says(&["step permissions-1: done"]);
+        assert_eq!(who(""), (65534, 65533));
+        assert_eq!(fs::metadata(lab.volume()).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(who(&some), before);
+        lab.ok(&["init"]).says(&["step permissions-1: unchanged"]);
+
+        lab.set("VOLKEEP_INIT_STEPS", "[{permissions: {owner: '65534:65533', recursive: true}}]");
+        lab.ok(&["init"]).says(&["step permissions-1: done"]);
+        assert_eq!(who(&some), (65534, 65533));
+        // What is ours stays ours.
+        let now = fs::metadata(lab.state_dir()).unwrap();
+        assert_eq!((state.uid(), state.gid()), (now.uid(), now.gid()));
+        lab.ok(&["init"]).says(&["step permissions-1: unchanged"]);
+    }
+}
+
+#[test]
+fn whoever_may_not_give_it_away_is_told_so() {
+    let lab = with_steps(begun(), "[{permissions: {owner: '65533:65533'}}]");
+    run(&mut lab.command_of_plain_user(&["init"]))
+        .expect_code(78)
+        .says(&["step permissions-1: ", "only root can become user 65533"]);
+}
+
+#[test]
+fn people_are_told_and_a_start_does_not_depend_on_it() {
+    let hook = Server::new(|heard, _| if heard.first_line.contains("/broken") { 500 } else { 200 });
+    let address = &hook.address;
+    let lab = with_steps(
+        begun(),
+        &format!(
+            "[{{notify: {{slack: {{url: 'http://{address}/slack'}}}}}},
+              {{name: broken, notify: {{webhook: {{url: 'http://{address}/broken'}}}}, retries: 1, backoff: 0s, once: true}},
+              {{notify: {{webhook: {{url: 'http://{address}/own', headers_file: {{Authorization: $LAB/token}},
+                body: '{{\"say\": \"{{{{text}}}} {{{{event}}}} {{{{step}}}}\"}}'}}, text: 'we are up'}}}}]"
+        ),
+    );
+    fs::write(lab.path("token"), "Bearer hunter2\n").unwrap();
+    lab.ok(&["init"]).says(&[
+        "step notify-1: done",
+        "step broken (notify): failed, which stops nothing",
+        "answered with the status 500",
+        "step notify-3: done",
+    ]);
+    let heard = hook.heard();
+    let told = |path: &str| heard.iter().find(|heard| heard.first_line.contains(path)).unwrap();
+    assert!(told("/slack").body.contains("laboratory: starting"), "{heard:?}");
+    assert_eq!(heard.iter().filter(|heard| heard.first_line.contains("/broken")).count(), 2);
+    assert_eq!(told("/own").body, "{\"say\": \"we are up start notify-3\"}");
+    assert!(told("/own").head.contains("Bearer hunter2"));
+    // Who was not told once is told at the next start.
+    lab.ok(&["init"]).says(&["step broken (notify): failed"]);
+}
+
+#[test]
+fn people_hear_what_kind_of_start_it_is() {
+    let hook = Server::new(|_, _| 200);
+    let yaml = format!("[{{notify: {{webhook: {{url: 'http://{}/'}}}}}}]", hook.address);
+    let lab = with_steps(Lab::new(Layout::Subdirectory), &yaml);
+    lab.ok(&["repository", "init"]);
+    lab.ok(&["init"]);
+    few_entries(&lab.volume());
+    lab.ok(&["backup"]);
+    lab.wipe();
+    lab.ok(&["init"]);
+    lab.ok(&["init"]);
+    let told: Vec<(String, bool)> = hook
+        .heard()
+        .iter()
+        .map(|heard| serde_json::from_str::<serde_json::Value>(&heard.body).unwrap())
+        .map(|told| (told["title"].as_str().unwrap().to_owned(), told["snapshot"].is_string()))
+        .collect();
+    let expected = [
+        ("laboratory: starting for the first time, with an empty volume", false),
+        ("laboratory: starting with data that was restored", true),
+        ("laboratory: starting", false),
+    ];
+    assert_eq!(told, expected.map(|(title, snapshot)| (title.to_owned(), snapshot)));
+}
+
+#[test]
+fn the_volume_of_another_app_is_waited_for() {
+    let other = Lab::new(Layout::MountPoint);
+    other.ok(&["repository", "init"]);
+    let lab = with_steps(
+        begun(),
+        &format!("[{{wait_for: {{volume: {}}}, timeout: 60s}}]", other.volume().display()),
+    );
+    let mut impatient = lab.command(&["init"]);
+    impatient.env(
+        "VOLKEEP_INIT_STEPS",
+        format!("[{{wait_for: {{volume: {}}}, timeout: 300ms}}]", other.volume().display()),
+    );
+    run(&mut impatient).expect_code(1).says(&[
+        "the volume",
+        "was not there within 0.3 s",
+        "nothing has made it ready",
+    ]);
+    let waiting = start(&mut lab.command(&["init"]));
+    other.ok(&["init"]);
+    finish(waiting).expect_code(0).says(&["step wait_for-1: done"]);
+}

@@ -8,7 +8,7 @@ use crate::hook::HookError;
 use crate::ops::OpsError;
 use crate::ops::error::Refusal;
 use crate::repository::RepositoryError;
-use crate::step::Trouble;
+use crate::step::{FetchError, Trouble};
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::volume::VolumeError;
@@ -194,14 +194,35 @@ fn step_hint(trouble: &Trouble) -> Option<&'static str> {
         }
         Trouble::NotThere { .. } => "its `timeout` says how long it is waited for",
         Trouble::Template { .. } => {
-            "each name in the template needs a value: `values`, `values_env` and `values_file` give them"
+            "each name in the template needs a value: `values`, `values_env`, `values_file` and `values_downward` give them"
         }
         Trouble::NoVariable { .. } => "set it where volkeep runs; volkeep does not guess",
         Trouble::NoFile { .. } => {
             "nothing but a file is replaced: move it out of the way, or name another `to`"
         }
+        Trouble::NoDirectory { .. } => {
+            "nothing but a directory gives way to what is in an archive: move it out of the way, or name another `to`"
+        }
+        Trouble::Fetch(error) => return fetch_hint(error),
         Trouble::Owner(_) => {
             "only root gives files away; without `owner` they are of the user that volkeep runs as"
+        }
+        _ => return None,
+    })
+}
+
+fn fetch_hint(error: &FetchError) -> Option<&'static str> {
+    Some(match error {
+        FetchError::Checksum { .. } => {
+            "if what is there was changed on purpose, configure its new `sha256`; else do not use it"
+        }
+        FetchError::TooLarge { .. } => "its `max_size` says how much may come",
+        FetchError::NotInArchive { .. } => {
+            "its `from` names the directory as the archive does; `tar -t` shows it"
+        }
+        FetchError::NoSpace { .. } => "make room on the volume",
+        FetchError::Source(error) if error.is_unreachable() => {
+            "with `retries` it is tried again; with `on_unreachable: keep` what is there will do"
         }
         _ => return None,
     })

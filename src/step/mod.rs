@@ -81,6 +81,48 @@ pub enum When {
     Upgraded,
 }
 
+impl When {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Empty => "empty",
+            Self::Restored => "restored",
+            Self::FirstBoot => "first_boot",
+            Self::Upgraded => "upgraded",
+        }
+    }
+}
+
+impl Kind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::WaitFor(_) => "wait_for",
+            Self::Fetch(_) => "fetch",
+            Self::Render(_) => "render",
+            Self::Run(_) => "run",
+            Self::Http { .. } => "http",
+            Self::Notify(_) => "notify",
+            Self::Permissions(_) => "permissions",
+        }
+    }
+}
+
+impl Step {
+    /// How messages call it; `number` counts from 0.
+    pub fn label(&self, number: usize) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{}-{}", self.kind.name(), number + 1))
+    }
+
+    /// Whether it may change the volume, or must not be done by two at once.
+    pub fn needs_lock(&self) -> bool {
+        let changes = match self.kind {
+            Kind::Fetch(_) | Kind::Render(_) | Kind::Run(_) | Kind::Permissions(_) => true,
+            Kind::WaitFor(_) | Kind::Http { .. } | Kind::Notify(_) => false,
+        };
+        self.once || changes
+    }
+}
+
 /// Means for tests.
 #[cfg(test)]
 mod sample {
@@ -121,47 +163,5 @@ mod sample {
             clock,
             cancel,
         }
-    }
-}
-
-impl When {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Empty => "empty",
-            Self::Restored => "restored",
-            Self::FirstBoot => "first_boot",
-            Self::Upgraded => "upgraded",
-        }
-    }
-}
-
-impl Kind {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::WaitFor(_) => "wait_for",
-            Self::Fetch(_) => "fetch",
-            Self::Render(_) => "render",
-            Self::Run(_) => "run",
-            Self::Http { .. } => "http",
-            Self::Notify(_) => "notify",
-            Self::Permissions(_) => "permissions",
-        }
-    }
-}
-
-impl Step {
-    /// How messages call it; `number` counts from 0.
-    pub fn label(&self, number: usize) -> String {
-        self.name.clone().unwrap_or_else(|| format!("{}-{}", self.kind.name(), number + 1))
-    }
-
-    /// Whether it may change the volume, or must not be done by two at once.
-    pub fn needs_lock(&self) -> bool {
-        let changes = match self.kind {
-            Kind::Fetch(_) | Kind::Render(_) | Kind::Run(_) | Kind::Permissions(_) => true,
-            Kind::WaitFor(_) | Kind::Http { .. } | Kind::Notify(_) => false,
-        };
-        self.once || changes
     }
 }

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+#[allow(unused_imports, reason = "no test file uses all of it")]
 pub use downloads::{Downloads, Item};
 
 use super::support::{Lab, Layout};
