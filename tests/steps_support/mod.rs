@@ -1,6 +1,8 @@
 //! A volume with steps, and a server that behaves as a database with users does.
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+pub mod pod;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
