@@ -9,6 +9,7 @@ use std::fs;
 
 use steps_support::{Server, with_steps};
 use support::life::{finish, start};
+use support::sidecar::Sidecar;
 use support::{Lab, Layout, Outcome, few_entries, shell};
 
 /// A step, and what is said of it when it comes again. `$LAB` is the directory of the lab, `$SERVER` the address of a
@@ -39,7 +40,7 @@ fn a_step_that_comes_again_beside_the_app_changes_nothing() {
         let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
         let lab = with_steps(lab, &format!("[{}]", step.replace("$SERVER", &server.address)));
         lab.ok(&["init"]);
-        let sidecar = lab.sidecar();
+        let sidecar = at_rest(&lab);
         let before = (picture(&lab, "volume"), requests(&server));
         for _ in 0..2 {
             came_again(step, result, &lab.ok(&["init", "--json"]));
@@ -55,6 +56,30 @@ fn a_step_that_comes_again_beside_the_app_changes_nothing() {
         assert_eq!((picture(&lab, "volume/data"), requests(&server)), (data, count), "{step}");
         sidecar.end_well();
     }
+}
+
+/// Without this the test above would prove nothing.
+#[test]
+fn what_does_change_something_is_seen() {
+    for change in
+        ["echo x >> one/new", "touch one", "chmod u+x one/file-1", "cp -p one/file-1 x; mv x one/file-1"]
+    {
+        let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
+        let lab = with_steps(lab, &format!("[{{run: [sh, -c, '{change}']}}]"));
+        lab.ok(&["init"]);
+        let sidecar = at_rest(&lab);
+        let before = picture(&lab, "volume");
+        lab.ok(&["init"]);
+        assert_ne!(picture(&lab, "volume"), before, "{change}");
+        sidecar.end_well();
+    }
+}
+
+/// A sidecar that has noted all that it notes when it begins.
+fn at_rest(lab: &Lab) -> Sidecar {
+    let sidecar = lab.sidecar();
+    sidecar.await_status("it has its lease", |status| status["leases"][0]["held"] == true);
+    sidecar
 }
 
 #[track_caller]

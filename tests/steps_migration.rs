@@ -237,8 +237,13 @@ const USERS: [u32; 2] = [10_001, 10_002];
 
 /// The volume as it was in the beginning, for pods of different users.
 fn begin_for_pods(lab: &Lab) {
-    lose(lab);
+    lose_for_pods(lab);
     run(lab.command(&["init"]).env_remove("VOLKEEP_INIT_STEPS")).expect_code(0);
+    lab.give_to_pods();
+}
+
+fn lose_for_pods(lab: &Lab) {
+    lose(lab);
     lab.give_to_pods();
     shell("touch \"$1\"; chmod 666 \"$1\"", &[lab.path("ran").as_os_str()]);
 }
@@ -247,8 +252,12 @@ fn begin_for_pods(lab: &Lab) {
 fn of_two_pods_that_start_at_once_one_migrates() {
     let lab = with_steps(old(), &to_version(2));
     let expected = expected(&lab, &[FIRST, SECOND]);
-    for number in 0..5 {
-        begin_for_pods(&lab);
+    for number in 0..6 {
+        match number % 2 {
+            0 => begin_for_pods(&lab),
+            // One of them has to bring the data back first.
+            _ => lose_for_pods(&lab),
+        }
         let pods = USERS.map(|user| lab.pod(user, &[], &["init", "--json"]));
         let mut results = pods.map(|pod| {
             let report = pod.finish().expect_code(0).json();
