@@ -13,6 +13,8 @@ use std::path::Path;
 use steps_support::pod::Pod;
 use steps_support::{steps, with_steps};
 use support::crash::{AtLeast, DIRECTORIES, REMOVALS, RENAMES, SYNCS, kill_at_each, killed_at, report};
+use support::life::start;
+use support::sidecar::is_alive;
 use support::{Lab, Layout, Outcome, run, shell};
 
 const BEGINNING: &str = "
@@ -253,12 +255,16 @@ fn of_two_pods_that_start_at_once_one_migrates() {
     let lab = with_steps(old(), &to_version(2));
     let expected = expected(&lab, &[FIRST, SECOND]);
     for number in 0..6 {
+        // Where one of them has to bring the data back first, it is for the user of both.
+        let users = match number % 2 {
+            0 => USERS,
+            _ => [USERS[0]; 2],
+        };
         match number % 2 {
             0 => begin_for_pods(&lab),
-            // One of them has to bring the data back first.
             _ => lose_for_pods(&lab),
         }
-        let pods = USERS.map(|user| lab.pod(user, &[], &["init", "--json"]));
+        let pods = users.map(|user| lab.pod(user, &[], &["init", "--json"]));
         let mut results = pods.map(|pod| {
             let report = pod.finish().expect_code(0).json();
             report["steps"][0]["result"].as_str().unwrap().to_owned()
@@ -287,6 +293,30 @@ fn when_one_of_two_pods_is_killed_in_the_middle_the_other_goes_on() {
         second.finish().expect_code(0).says(&["step schema (run): done"]);
         assert_eq!((dump(&database(&lab)), lab.words("ran").len()), (expected.clone(), 2), "{instant}");
         lab.ok(&["init"]).says(&["left out (version 2 is done)"]);
+    }
+}
+
+/// Outside of a container, by hand: nobody takes the command along.
+#[test]
+fn a_command_whose_init_was_killed_alone_goes_on_and_does_no_harm_here() {
+    let lab = with_steps(old(), &to_version(2));
+    let expected = expected(&lab, &[FIRST, SECOND]);
+    let (begun, go) = (lab.fifo("begun"), lab.fifo("go"));
+    for instant in ["begun", "looked", "made-1", "made-2"] {
+        lose(&lab);
+        let mut first = start(lab.command(&["init"]).env("HOLDS", instant));
+        begun.await_line();
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let left = fs::read_to_string(lab.path("pid")).unwrap();
+        assert!(is_alive(&left), "{instant}");
+        // The next one does not know of it.
+        init(&lab, &[]).expect_code(0).says(&["step schema (run): done"]);
+        assert_eq!((dump(&database(&lab)), lab.words("ran").len()), (expected.clone(), 2), "{instant}");
+        // What is left looks at the database, or SQLite refuses what does not fit it any more.
+        go.go();
+        shell("timeout 60 tail --pid \"$1\" --sleep-interval 0.02 -f /dev/null", &[left.trim().as_ref()]);
+        assert_eq!(dump(&database(&lab)), expected, "{instant}");
     }
 }
 
