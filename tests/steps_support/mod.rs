@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "no test file uses all of it")]
 
 mod downloads;
+pub mod pod;
 
 use std::fs;
 use std::io::{Read, Write};
