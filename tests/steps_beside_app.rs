@@ -28,6 +28,12 @@ const KINDS: &[(&str, &str)] = &[
     ("{name: file, once: true, render: {text: x, to: seed}}", "skipped"),
     ("{name: seed, once: true, run: [sh, -c, 'echo x >> seed']}", "skipped"),
     ("{name: late, once: true, when: restored, run: [sh, -c, 'echo x >> seed']}", "skipped"),
+    ("{fetch: {url: 'http://$SERVER/file', to: deep/got}}", "unchanged"),
+    ("{fetch: {url: 'file://$LAB/config.yaml', to: got, mode: '0600'}}", "unchanged"),
+    ("{fetch: {url: 'file://$LAB/seed.tar', to: got, unpack: true}}", "unchanged"),
+    ("{name: first, once: true, fetch: {url: 'http://$SERVER/once', to: got}}", "skipped"),
+    ("{permissions: {mode: '0750'}}", "unchanged"),
+    ("{notify: {webhook: {url: 'http://$SERVER/notice'}}}", "done"),
     ("{run: [test, -d, one]}", "done"),
     ("{name: asked, once: true, http: {url: 'http://$SERVER/once', method: PUT}}", "skipped"),
     ("{http: {url: 'http://$SERVER/there', method: PUT, already: [412]}}", "already"),
@@ -39,6 +45,7 @@ fn a_step_that_comes_again_beside_the_app_changes_nothing() {
     for (step, result) in KINDS {
         let lab = Lab::filled(Layout::Subdirectory, few_entries).with_jobs("", "");
         let lab = with_steps(lab, &format!("[{}]", step.replace("$SERVER", &server.address)));
+        shell("tar -C \"$1\" -cf \"$2\" one", &[lab.volume().as_os_str(), lab.path("seed.tar").as_os_str()]);
         lab.ok(&["init"]);
         let sidecar = at_rest(&lab);
         let before = (picture(&lab, "volume"), requests(&server));

@@ -75,6 +75,15 @@ impl RepositoryUrl {
         }
     }
 
+    /// Of an address that begins with `file://`.
+    pub fn plain_directory(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            #[cfg(any(feature = "git", feature = "s3"))]
+            _ => None,
+        }
+    }
+
     /// Of an address of S3: whether it says more than a bucket.
     pub fn names_object(&self) -> bool {
         match self {

@@ -196,8 +196,8 @@ impl FetchFields {
             "" => "`url`: it is no address such as https://example.org/file".to_owned(),
             _ => format!("`url`: {reason}"),
         })?;
-        if let RepositoryUrl::File(path) = url {
-            return Ok(From::File(path));
+        if let Some(path) = url.plain_directory() {
+            return Ok(From::File(path.to_owned()));
         }
         let repository = RepositoryConfig {
             url,

@@ -331,6 +331,11 @@ pub fn faults(steps: &[StepSpec], volume: &Path, state_dir: &Path) -> Vec<(Strin
         {
             refuse("name", &format!("another step is called `{name}` as well"));
         }
+        if let What::WaitFor(_, wait::Target::Volume { path, .. }) = &step.what
+            && path == volume
+        {
+            refuse("wait_for.volume", "it is this very volume, which is not ready before its steps are done");
+        }
         let to = match &step.what {
             What::Render(_, to, _) => Some(("render.to", to)),
             What::Fetch(fetch) => Some(("fetch.to", &fetch.1.to)),

@@ -75,6 +75,9 @@ impl Memory {
     pub(super) fn keep(&self, sha256: String, tag: Option<String>, placed: Option<Placed>) {
         let (data, source) = (self.data.clone(), self.source.clone());
         let remembered = Remembered { data, source, sha256, tag, placed };
+        if self.recall().as_ref() == Some(&remembered) {
+            return;
+        }
         if let Err(error) = self.write(&remembered) {
             tracing::debug!(%error, path = %self.file.display(), "what was fetched is not remembered");
         }

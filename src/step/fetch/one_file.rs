@@ -2,7 +2,7 @@
 //! not touched.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -41,6 +41,7 @@ pub(super) fn look(
     }
 }
 
+/// As long as what comes is what is there, nothing is written: not even the time of the directory changes.
 pub(super) fn bring(
     fetch: &Fetch,
     mode: u32,
@@ -49,31 +50,78 @@ pub(super) fn bring(
 ) -> Result<Brought, Trouble> {
     let root = Root::open(volume)?;
     let place = Place { to: &fetch.to, mode, owner: owner_of(fetch.owner.as_deref())? };
-    let draft = place.draft(&root)?;
-    let mut file = draft.open()?;
-    let written = copy(&mut arriving, &mut file)
-        .map_err(|error| draft.failed("write", error))
-        .and_then(|()| fetch.verify(&arriving.sha256()));
-    let sha256 = arriving.sha256();
-    let is_there = match (&written, place.stat(&root)?) {
-        (Ok(()), Some(stat)) if place.fits(&stat) => digest(&place, &root)?.as_ref() == Some(&sha256),
-        _ => false,
+    let present = match place.stat(&root)? {
+        Some(stat) if place.fits(&stat) => place.open(&root)?,
+        _ => None,
     };
-    match is_there {
-        true => draft.abandon(),
-        false => draft.finish(written.map(|()| file))?,
-    }
+    let reading = |error| Trouble::from(TreeError::new("read", fetch.to.below(volume), error));
+    let changed = match common(&mut arriving, present.as_ref()).map_err(reading)? {
+        Common::All => {
+            fetch.verify(&arriving.sha256())?;
+            false
+        }
+        Common::Part { length, next } => {
+            let draft = place.draft(&root)?;
+            let written = draft.open().and_then(|mut file| {
+                write(&mut file, present.as_ref(), length, &next, &mut arriving)
+                    .map_err(|error| draft.failed("write", error))?;
+                fetch.verify(&arriving.sha256())?;
+                Ok(file)
+            });
+            draft.finish(written)?;
+            true
+        }
+    };
     let placed = place.stat(&root)?.as_ref().map(Placed::of);
-    Ok(Brought { changed: !is_there, sha256, placed })
+    Ok(Brought { changed, sha256: arriving.sha256(), placed })
 }
 
-fn copy(arriving: &mut Arriving<'_>, file: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match arriving.read(&mut buffer)? {
-            0 => return Ok(()),
-            length => file.write_all(buffer.get(..length).unwrap_or_default())?,
+/// How much of what comes is what is there.
+enum Common {
+    All,
+    /// After so many bytes something else came: this, and maybe more.
+    Part {
+        length: u64,
+        next: Vec<u8>,
+    },
+}
+
+/// What has come so far is the begin of what is there, then `next`.
+fn write(
+    file: &mut File,
+    present: Option<&File>,
+    length: u64,
+    next: &[u8],
+    arriving: &mut Arriving<'_>,
+) -> io::Result<()> {
+    if let Some(mut present) = present {
+        present.rewind()?;
+        let begin = io::copy(&mut Read::take(present, length), file)?;
+        if begin != length {
+            return Err(io::Error::other("what was there has changed meanwhile"));
         }
+    }
+    file.write_all(next)?;
+    io::copy(arriving, file).map(drop)
+}
+
+fn common(arriving: &mut Arriving<'_>, present: Option<&File>) -> io::Result<Common> {
+    let Some(mut present) = present else { return Ok(Common::Part { length: 0, next: Vec::new() }) };
+    let (mut buffer, mut there) = (vec![0; BUFFER], Vec::with_capacity(BUFFER));
+    let mut length = 0;
+    loop {
+        let came = arriving.read(&mut buffer)?;
+        let piece = buffer.get(..came).unwrap_or_default();
+        there.clear();
+        // At the end one byte more: whatever follows there is too much.
+        Read::take(&mut present, came.max(1) as u64).read_to_end(&mut there)?;
+        if there != piece {
+            return Ok(Common::Part { length, next: piece.to_vec() });
+        }
+        if came == 0 {
+            return Ok(Common::All);
+        }
+        length += came as u64;
     }
 }
 
