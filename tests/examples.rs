@@ -108,7 +108,7 @@ fn every_compose_file_is_valid_and_keeps_volkeep_in_its_bounds() {
         // What stands for a server of the user's has the keys to it, and CouchDB's first password is for both.
         for (title, service) in services {
             let image = service["image"].as_str().unwrap();
-            if image.starts_with("volkeep:") || ["s3", "git", "couchdb"].contains(&title.as_str()) {
+            if image.starts_with("volkeep:") || ["s3", "git", "couchdb", "downloads", "hooks"].contains(&title.as_str()) {
                 continue;
             }
             for secret in secrets(service) {
@@ -181,6 +181,23 @@ fn couchdb_bootstrap() {
             "the app was not started",
             "the same as before: what CouchDB knows of the user",
             "the same as before: pages and user",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs a container engine: tests/run"]
+fn prepared_app() {
+    demo(
+        "prepared-app",
+        &[
+            "waiting what=\"downloads:8080\"",
+            "has the SHA-256",
+            "the app was not started",
+            "neither the app nor the volume nor a log has them",
+            "the same as before: both files are not even touched",
+            "the same as before: notes, words and greeting",
+            "told: prepared-app: starting with data that was restored",
         ],
     );
 }
