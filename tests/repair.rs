@@ -8,7 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::crash::{AtLeast, DIRECTORIES, REMOVALS, RENAMES, SYNCS, kill_at_each, killed_at, report};
+use support::crash::{
+    AtLeast, DIRECTORIES, METADATA, REMOVALS, RENAMES, SYNCS, kill_at_each, killed_at, report,
+};
 use support::life::{finish, start};
 use support::sidecar::{is_alive, pid};
 use support::{Lab, Layout, is_root, odd_tree, run, same, shell};
@@ -270,7 +272,12 @@ fn where_nothing_can_be_restored_it_is_the_way_out() {
     lab.exits(1, &["wait", "--timeout", "0s"]).says(&["a repair of it was begun"]);
     lab.exits(11, &["init"]).says(&["in use by `sidecar`"]);
     lab.exits(16, &["run", "backup"]);
+    sidecar.await_some("it tells of the damage", || {
+        let (ready, why) = sidecar.readiness();
+        (!ready && why.contains("the volume is corrupt")).then_some(())
+    });
     sidecar.end_well();
+    lab.exits(16, &["prune"]).says(&["a repair of the volume was begun"]);
     lab.exits(16, &["init"]);
     // Somebody mends it by hand.
     fs::write(lab.volume().join("page"), "good\n").unwrap();
@@ -323,6 +330,13 @@ fn only_our_own_damaged_data_is_repaired_and_not_beside_an_app() {
     successor.ok(&["backup"]);
     lab.exits(16, &["init"]).says(&["newer snapshot"]);
     never_ran(&lab, "stale");
+    // One that is damaged as well is repaired, and is still what it was.
+    damage(&lab);
+    configure(&lab, CHECKS, &by(MENDS));
+    lab.exits(16, &["init"]).says(&["the data is repaired", "newer snapshot"]);
+    assert_eq!(page(&lab), "good");
+    configure(&lab, CHECKS, &by(script));
+    fs::remove_file(lab.path("ran")).unwrap();
 
     lab.wipe();
     lab.ok(&["init"]);
@@ -381,6 +395,11 @@ fn a_death_at_any_sync_is_never_taken_for_health() {
 fn a_death_at_any_directory_or_removal_is_never_taken_for_health() {
     survives(Layout::Subdirectory, DIRECTORIES, true);
     survives(Layout::Subdirectory, REMOVALS, true);
+}
+
+#[test]
+fn a_death_while_metadata_is_set_is_never_taken_for_health() {
+    survives(Layout::Subdirectory, METADATA, true);
 }
 
 fn survives(layout: Layout, calls: &str, keep_copy: bool) {

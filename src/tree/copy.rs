@@ -27,26 +27,7 @@ const BUFFER: usize = 256 << 10;
 /// less in it would be none. What cannot be set is among the writer's problems. Nothing is synced. `false`: told to
 /// stop.
 pub fn copy(from: &Root, options: WalkOptions, to: &TreeWriter, cancel: &Cancel) -> Result<bool, TreeError> {
-    let mut copying = Copying {
-        from,
-        to,
-        cancel,
-        reader: EntryReader::new(from),
-        cursor: to.cursor(),
-        unfinished: Vec::new(),
-        linked: HashMap::new(),
-        can_clone: true,
-        kernel_copies: true,
-    };
-    for found in Walk::new(from, options) {
-        let found = found.map_err(|problem| problem.error)?;
-        copying.finish_directories_before(Some(&found.path))?;
-        if cancel.is_cancelled() || !copying.one(&found)? {
-            return Ok(false);
-        }
-    }
-    copying.finish_directories_before(None)?;
-    Ok(true)
+    Copying::new(from, to, cancel).all(options)
 }
 
 struct Copying<'c> {
@@ -64,7 +45,33 @@ struct Copying<'c> {
     kernel_copies: bool,
 }
 
-impl Copying<'_> {
+impl<'c> Copying<'c> {
+    fn new(from: &'c Root, to: &'c TreeWriter, cancel: &'c Cancel) -> Self {
+        Self {
+            from,
+            to,
+            cancel,
+            reader: EntryReader::new(from),
+            cursor: to.cursor(),
+            unfinished: Vec::new(),
+            linked: HashMap::new(),
+            can_clone: true,
+            kernel_copies: true,
+        }
+    }
+
+    fn all(&mut self, options: WalkOptions) -> Result<bool, TreeError> {
+        for found in Walk::new(self.from, options) {
+            let found = found.map_err(|problem| problem.error)?;
+            self.finish_directories_before(Some(&found.path))?;
+            if self.cancel.is_cancelled() || !self.one(&found)? {
+                return Ok(false);
+            }
+        }
+        self.finish_directories_before(None)?;
+        Ok(true)
+    }
+
     fn one(&mut self, found: &Found) -> Result<bool, TreeError> {
         if found.stat.is_directory() {
             if found.mount_point && !found.path.is_root() {
@@ -206,4 +213,76 @@ fn by_kernel(source: &File, target: &File, at: u64, wanted: u64) -> Result<u64, 
     let length = usize::try_from(wanted).unwrap_or(usize::MAX);
     let copied = copy_file_range(source, Some(&mut from), target, Some(&mut to), length)?;
     Ok(copied as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+
+    use super::*;
+
+    /// A file with a hole that is larger than one piece, one with two names, and a directory that nobody may write.
+    fn fill(at: &Path) {
+        let sparse = File::create(at.join("sparse")).unwrap();
+        sparse.write_all_at(&[1; 5000], 0).unwrap();
+        sparse.write_all_at(&[2; 5000], 40 << 20).unwrap();
+        sparse.set_len(60 << 20).unwrap();
+        std::fs::create_dir(at.join("closed")).unwrap();
+        std::fs::write(at.join("closed/page"), vec![7; 3 * BUFFER + 1]).unwrap();
+        std::fs::hard_link(at.join("closed/page"), at.join("other name")).unwrap();
+        std::fs::set_permissions(at.join("closed"), PermissionsExt::from_mode(0o500)).unwrap();
+    }
+
+    fn copied(ways: [bool; 2], cancel: &Cancel) -> (tempfile::TempDir, bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        fill(&from);
+        let (from, to) = (Root::open(&from).unwrap(), TreeWriter::open(&to).unwrap());
+        let mut copying = Copying::new(&from, &to, cancel);
+        [copying.can_clone, copying.kernel_copies] = ways;
+        let whole = copying.all(WalkOptions::default()).unwrap();
+        assert_eq!(to.problems().total(), 0);
+        (directory, whole)
+    }
+
+    #[test]
+    fn every_way_to_copy_gives_the_same() {
+        for ways in [[true, true], [false, true], [false, false]] {
+            let (directory, whole) = copied(ways, &Cancel::new());
+            assert!(whole);
+            let of = |name: &str| {
+                let path = |tree: &str| directory.path().join(tree).join(name);
+                let content = |tree: &str| std::fs::read(path(tree)).unwrap();
+                assert!(content("from") == content("to"), "{name} by {ways:?}");
+                let metadata = |tree: &str| std::fs::metadata(path(tree)).unwrap();
+                let (from, to) = (metadata("from"), metadata("to"));
+                assert_eq!(
+                    (from.mtime_nsec(), from.mode()),
+                    (to.mtime_nsec(), to.mode()),
+                    "{name} by {ways:?}"
+                );
+                (from, to)
+            };
+            let (from, to) = of("sparse");
+            assert!(to.blocks() <= from.blocks() + 64, "{} blocks by {ways:?}", to.blocks());
+            let (page, other) = (of("closed/page").1, of("other name").1);
+            assert_eq!((page.ino(), page.nlink()), (other.ino(), 2), "{ways:?}");
+            let mode = std::fs::metadata(directory.path().join("to/closed")).unwrap().mode();
+            assert_eq!(mode & 0o777, 0o500);
+            std::fs::set_permissions(directory.path().join("to/closed"), PermissionsExt::from_mode(0o700))
+                .unwrap();
+            std::fs::set_permissions(directory.path().join("from/closed"), PermissionsExt::from_mode(0o700))
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_told_to_stop_says_so() {
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert!(!copied([true, true], &cancel).1);
+    }
 }
