@@ -156,7 +156,8 @@ fn half_restored_or_damaged_data_is_not_ready() {
     lab.ok(&["init"]);
     let (sidecar, address) = listening(&lab);
     await_ready(&sidecar, address);
-    // A marker that cannot be read is no reason to say yes, or to end.
+    sidecar.await_status("working", |status| status["stage"] == "working");
+    // A marker that cannot be read is no reason to say yes, nor for one that works to end.
     std::fs::write(lab.state_dir().join("marker.json"), "{").unwrap();
     let (status, said) = volume(&sidecar, address);
     assert_eq!((status, said.contains("is damaged")), (503, true), "{said}");
