@@ -49,6 +49,7 @@ fn exit(error: &OpsError) -> Exit {
         | OpsError::Hook(_)
         | OpsError::NoSuchPath { .. }
         | OpsError::NoSpace { .. }
+        | OpsError::RepairStopped
         | OpsError::Io { .. }
         | OpsError::TimedOut { .. } => Exit::Failed,
     }
@@ -135,6 +136,7 @@ fn hint(error: &OpsError) -> Option<String> {
         OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
         OpsError::Hook(error) => hook_hint(error)?,
         OpsError::Step(error) => step_hint(&error.trouble)?,
+        OpsError::RepairStopped => "the next `volkeep init` makes the full checks before anything else",
         OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
     };
     Some(text.to_owned())
@@ -151,6 +153,9 @@ fn refusal(reason: &Refusal) -> &'static str {
              starts with what is here"
         }
         Refusal::Corrupt { .. } => "run `volkeep init`: it repairs or restores the volume",
+        Refusal::Damaged { .. } => {
+            "run `volkeep init`: it makes the full checks, and restores the volume if need be"
+        }
         Refusal::CorruptWithoutSnapshot { .. } => "repair the data by hand, or restore from elsewhere",
         Refusal::SnapshotFailsChecks { .. } => {
             "choose an older one: `volkeep snapshots`, then `volkeep restore --force SNAPSHOT`"

@@ -11,6 +11,7 @@ use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::ops::init::InitReport;
 use crate::ops::init::decide::Action;
+use crate::ops::init::repair::{RepairReport, RepairResult};
 use crate::ops::init::steps::StepResult;
 use crate::ops::{self, OpsError, Scope};
 use crate::sidecar::record::{Figures, Outcome, Run, Trigger};
@@ -55,7 +56,7 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
 /// it has done its work all the same. One that only found a healthy volume writes nothing, so as to cost nothing.
 fn note(scope: &Scope, result: &Result<InitReport, OpsError>, started: Timestamp, seconds: f64) {
     let failure = match result {
-        Ok(report) if report.action == Action::Nothing && !report.repaired => None,
+        Ok(report) if report.action == Action::Nothing && report.repair.is_none() => None,
         Ok(_) => Some(None),
         Err(error) => Some(Some(Failure::of_ops(error))),
     };
@@ -101,7 +102,7 @@ fn figures(report: Option<&InitReport>) -> Figures {
 fn describe(report: &InitReport) -> String {
     let would = if report.dry_run { "would " } else { "" };
     let done = match &report.action {
-        Action::Nothing if report.repaired => "repaired; nothing to restore".to_owned(),
+        Action::Nothing if report.repair.is_some() => "nothing to restore".to_owned(),
         Action::Nothing => "nothing to do".to_owned(),
         Action::Keep => format!("{would}keep the data as it is"),
         Action::Restore => format!("{would}restore the newest snapshot"),
@@ -116,7 +117,13 @@ fn describe(report: &InitReport) -> String {
         Action::Adopt => format!("{would}take the data for ours"),
         Action::Fail { why } => format!("{would}stop: {why:?}"),
     };
-    let mut text = format!("the volume is {}: {done}\n", report.state);
+    let mut text = match &report.repair {
+        Some(repair) => format!("the volume is {}: {}; {done}\n", report.state, describe_repair(repair)),
+        None => format!("the volume is {}: {done}\n", report.state),
+    };
+    if let Some(copy) = report.repair.as_ref().and_then(|repair| repair.copy.as_ref()) {
+        text.push_str(&format!("the data before the repair is in {}\n", copy.display()));
+    }
     if let Some(brought) = &report.brought {
         text.push_str(&describe_brought(brought));
     }
@@ -142,4 +149,15 @@ fn describe(report: &InitReport) -> String {
         text.push_str(&format!("step {label}: {done}{note}\n"));
     }
     text
+}
+
+fn describe_repair(repair: &RepairReport) -> String {
+    let command = &repair.command;
+    let reason = repair.reason.as_deref().unwrap_or_default();
+    match repair.result {
+        RepairResult::Repaired => format!("repaired by `{command}`"),
+        RepairResult::Failed => format!("the repair by `{command}` did not help ({reason})"),
+        RepairResult::NotRun => format!("the repair by `{command}` was not tried ({reason})"),
+        RepairResult::Due => format!("would try the repair by `{command}` first, and if that does not help"),
+    }
 }

@@ -95,6 +95,7 @@ pub fn sidecar_options(config: &Config) -> Result<SidecarOptions, Failure> {
         backup_on_shutdown: sidecar.backup_on_shutdown,
         max_backup_age: sidecar.max_backup_age.map(|age| age.0),
         jobs: config.jobs.options(),
+        has_steps: !config.init.steps.is_empty(),
         notify: sidecar.targets(),
     })
 }

@@ -107,6 +107,11 @@ fn describe(status: &Status) -> String {
         let host = printable(&lease.host);
         line("lease", format!("{repository}: {who} on {host}, since {since}{until} (epoch {})", lease.epoch));
     }
+    if let Some(damage) = &status.damage {
+        let repair = damage.repair.map(|time| format!(", repair begun {}", time.to_rfc3339()));
+        let found = damage.found.to_rfc3339();
+        line("damage", format!("found {found}{}; the full checks are due", repair.unwrap_or_default()));
+    }
     for finding in &status.findings {
         line("damage", format!("{}: {}", finding.check, finding.message));
     }

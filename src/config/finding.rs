@@ -175,6 +175,9 @@ fn numbers(config: &Config, found: &mut Vec<Finding>) {
             refuse(found, &key, "a time limit of 0 would never be kept".to_owned());
         }
     }
+    if let Err(message) = init.repair.fault() {
+        refuse(found, "init.repair", message);
+    }
     for (key, message) in init.hooks.faults() {
         refuse(found, &format!("init.hooks.{key}"), message);
     }

@@ -16,6 +16,7 @@ pub mod notify;
 pub mod options;
 pub mod origin;
 pub mod reference;
+pub mod repair;
 pub mod repository_url;
 pub mod retention;
 pub mod s3;

@@ -12,6 +12,7 @@ use crate::config::checks::CheckSpec;
 use crate::config::git::{self, HttpsConfig, SshConfig};
 use crate::config::hooks::InitHooksConfig;
 use crate::config::jobs::JobsConfig;
+use crate::config::repair::RepairConfig;
 use crate::config::repository_url::RepositoryUrl;
 use crate::config::retention::{PruneConfig, RetentionConfig};
 use crate::config::s3::S3Config;
@@ -186,16 +187,6 @@ pub enum OnForeign {
     Restore,
 }
 
-/// What to run on damaged data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct RepairConfig {
-    /// The program and its arguments; no shell is involved. Empty: nothing is repaired.
-    pub command: Vec<String>,
-    /// After this time the command is ended.
-    pub timeout: Span,
-}
-
 /// How backups are made, and when one is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -307,12 +298,6 @@ impl Default for InitConfig {
             steps: Vec::new(),
             archive: None,
         }
-    }
-}
-
-impl Default for RepairConfig {
-    fn default() -> Self {
-        Self { command: Vec::new(), timeout: minutes(10) }
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 #[cfg(any(feature = "git", feature = "s3"))]
 use std::time::Duration;
 
-use crate::base::process::CommandSpec;
 use crate::config::model::{Caches, Compression, Config, OnForeign, OnStale, RepositoryConfig};
 use crate::config::repository_url::RepositoryUrl;
 use crate::config::steps::StepContext;
@@ -165,13 +164,7 @@ impl Config {
             timeout: init.timeout.0,
             stale_timeout: init.stale_timeout.0,
             checks: init.checks.clone(),
-            repair: (!init.repair.command.is_empty()).then(|| CommandSpec {
-                argv: init.repair.command.clone(),
-                env: vec![("VOLKEEP_VOLUME".to_owned(), self.volume.path.display().to_string())],
-                directory: Some(self.volume.path.clone()),
-                timeout: init.repair.timeout.0,
-                ..CommandSpec::default()
-            }),
+            repair: init.repair.options(),
             archive: init.archive.clone(),
             hooks: init.hooks.options(),
             steps: self.steps(),

@@ -97,6 +97,10 @@ fn may_back_up(state: &State, marker: Option<Marker>, options: &BackupOptions) -
             let findings = "found by the last init".to_owned();
             Err(OpsError::refused(Refusal::SnapshotFailsChecks { snapshot, findings }))
         }
+        // Quick checks may pass on what a repair has left half done.
+        (_, Some(Marker { damage: Some(damage), .. })) => {
+            Err(OpsError::refused(Refusal::Damaged { repair: damage.repair.is_some() }))
+        }
         (_, Some(marker)) => Ok(marker),
         (_, None) => Err(OpsError::refused(Refusal::Foreign)),
     }

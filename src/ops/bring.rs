@@ -22,6 +22,8 @@ use crate::volume::{Begun, CommitReport, Marker, RestoreTarget};
 const SPARE_BYTES: u64 = 4 << 20;
 const SPARE_PERCENT: u64 = 2;
 
+pub(crate) const RESTORE: &str = "the restore";
+
 /// How the name of what an archive brought begins; that of no snapshot does.
 pub(crate) const ARCHIVE: &str = "archive-";
 
@@ -57,8 +59,8 @@ pub fn bring_back(
     // Makes room as well: what was staged of another snapshot goes.
     let begun = scope.volume.begin_restore(marker, target, scope.clock.as_ref())?;
     if begun != Begun::Staged {
-        let staged = taken_by(&scope.volume.staging().tree)?;
-        make_space(scope, summary.data_bytes, summary.entries, staged)?;
+        let staged = taken_by(&scope.volume.staging().tree, WalkOptions::default())?.bytes;
+        make_space(scope, RESTORE, Size { bytes: summary.data_bytes, entries: summary.entries }, staged)?;
     }
     let mut brought =
         Brought { snapshot: summary.id.0.clone(), repository: repository.location(), ..Brought::default() };
@@ -119,7 +121,8 @@ pub fn bring_archive(scope: &Scope, path: &Path, marker: &mut Marker) -> Result<
     let target = RestoreTarget { repository: path.display().to_string(), snapshot: archive_name(&metadata) };
     let begun = scope.volume.begin_restore(marker, target.clone(), scope.clock.as_ref())?;
     if begun != Begun::Staged {
-        make_space(scope, metadata.len(), 0, taken_by(&scope.volume.staging().tree)?)?;
+        let staged = taken_by(&scope.volume.staging().tree, WalkOptions::default())?.bytes;
+        make_space(scope, RESTORE, Size { bytes: metadata.len(), entries: 0 }, staged)?;
     }
     let mut brought =
         Brought { snapshot: target.snapshot, repository: target.repository, ..Brought::default() };
@@ -170,10 +173,22 @@ pub fn sweep(scope: &Scope) {
     }
 }
 
-/// Old quarantine makes way for what is to be restored.
-fn make_space(scope: &Scope, bytes: u64, entries: u64, staged: u64) -> Result<(), OpsError> {
-    if let Err(error) = check_space(scope.state_dir(), bytes, entries, staged) {
-        match scope.volume.make_room(needed(bytes, staged), scope.clock.as_ref()) {
+/// What something takes on a disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    pub bytes: u64,
+    pub entries: u64,
+}
+
+/// Old quarantine makes way for what is to be written; `staged` bytes of it are there already.
+pub(super) fn make_space(
+    scope: &Scope,
+    doing: &'static str,
+    size: Size,
+    staged: u64,
+) -> Result<(), OpsError> {
+    if let Err(error) = check_space(scope.state_dir(), doing, size, staged) {
+        match scope.volume.make_room(needed(size.bytes, staged), scope.clock.as_ref()) {
             Ok(dropped) if dropped.is_empty() => return Err(error),
             Ok(dropped) => tracing::warn!(quarantines = dropped.join(", "), "dropped to make room"),
             Err(trouble) => {
@@ -181,7 +196,7 @@ fn make_space(scope: &Scope, bytes: u64, entries: u64, staged: u64) -> Result<()
                 return Err(error);
             }
         }
-        check_space(scope.state_dir(), bytes, entries, staged)?;
+        check_space(scope.state_dir(), doing, size, staged)?;
     }
     Ok(())
 }
@@ -191,7 +206,8 @@ fn needed(bytes: u64, staged: u64) -> u64 {
 }
 
 /// Refuses before anything is written what could not be finished. `staged` bytes are there already.
-pub fn check_space(path: &Path, bytes: u64, entries: u64, staged: u64) -> Result<(), OpsError> {
+pub fn check_space(path: &Path, doing: &'static str, size: Size, staged: u64) -> Result<(), OpsError> {
+    let Size { bytes, entries } = size;
     let space = free_space(path).map_err(OpsError::io("look at", path))?;
     let needed = needed(bytes, staged);
     let too_few_inodes = staged == 0 && space.inodes.is_some_and(|inodes| inodes < entries);
@@ -200,6 +216,7 @@ pub fn check_space(path: &Path, bytes: u64, entries: u64, staged: u64) -> Result
     }
     Err(OpsError::NoSpace {
         path: path.to_owned(),
+        doing,
         free: space.bytes,
         inodes_free: space.inodes.map_or_else(|| "unlimited".to_owned(), |inodes| inodes.to_string()),
         needed,
@@ -207,14 +224,16 @@ pub fn check_space(path: &Path, bytes: u64, entries: u64, staged: u64) -> Result
     })
 }
 
-/// Bytes that the files below `path` take on disk.
-fn taken_by(path: &Path) -> Result<u64, OpsError> {
+/// What is below `path` takes so much. Several names of one file count as several.
+pub(super) fn taken_by(path: &Path, options: WalkOptions) -> Result<Size, OpsError> {
+    let mut size = Size::default();
     if metadata_if_present(path).map_err(OpsError::io("look at", path))?.is_none() {
-        return Ok(0);
+        return Ok(size);
     }
     let root = Root::open(path).map_err(RepositoryError::from)?;
-    Ok(Walk::new(&root, WalkOptions::default())
-        .filter_map(Result::ok)
-        .map(|found| found.stat.blocks * 512)
-        .sum())
+    for found in Walk::new(&root, options).filter_map(Result::ok) {
+        size.bytes = size.bytes.saturating_add(found.stat.blocks.saturating_mul(512));
+        size.entries += 1;
+    }
+    Ok(size)
 }

@@ -44,10 +44,21 @@ pub enum OpsError {
     #[error("{reason}")]
     Refused { reason: Refusal },
     #[error(
-        "{} has {} free in {} inodes, and the restore needs {} in {}",
+        "{} has {} free in {} inodes, and {doing} needs {} in {}",
         path.display(), ByteSize(*free), inodes_free, ByteSize(*needed), inodes_needed
     )]
-    NoSpace { path: PathBuf, free: u64, inodes_free: String, needed: u64, inodes_needed: u64 },
+    NoSpace {
+        path: PathBuf,
+        /// Such as `the restore`.
+        doing: &'static str,
+        free: u64,
+        inodes_free: String,
+        needed: u64,
+        inodes_needed: u64,
+    },
+    /// A signal ended it: nothing is restored in its place.
+    #[error("the repair was stopped, and the volume is as it left it")]
+    RepairStopped,
     #[error("cannot {doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{what} was not done within {} s", limit.as_secs())]
@@ -74,6 +85,11 @@ pub enum Refusal {
     CorruptWithoutSnapshot { findings: String },
     #[error("the volume is corrupt ({findings}), and so it was right after snapshot {snapshot} was restored")]
     SnapshotFailsChecks { snapshot: String, findings: String },
+    #[error(
+        "{}, and no full checks have passed since",
+        if *repair { "a repair of the volume was begun" } else { "damage was found on the volume" }
+    )]
+    Damaged { repair: bool },
     #[error("the volume lost its data, and the repository has no snapshot to bring it back")]
     LostWithoutSnapshot,
     #[error("a restore of snapshot {snapshot} was begun and not finished")]

@@ -56,6 +56,10 @@ fn may_prune(state: &State, marker: Option<Marker>) -> Result<Marker, OpsError> 
             let snapshot = phase.target().map(|target| target.snapshot.clone()).unwrap_or_default();
             Err(OpsError::refused(Refusal::HalfRestored { snapshot }))
         }
+        // Nobody knows yet since when, and whether the newest snapshots have it too.
+        (_, Some(Marker { damage: Some(damage), .. })) => {
+            Err(OpsError::refused(Refusal::Damaged { repair: damage.repair.is_some() }))
+        }
         (_, Some(marker)) => match marker.distrusted {
             // The newest data is bad: whoever wants it back needs one of the older snapshots.
             Some(snapshot) => {

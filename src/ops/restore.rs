@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::fs::sync_file_system;
-use crate::ops::bring::{Brought, bring_archive, bring_back, check_space, finish_commit};
+use crate::ops::bring::{Brought, RESTORE, Size, bring_archive, bring_back, check_space, finish_commit};
 use crate::ops::compare::find_once;
 use crate::ops::error::Refusal;
 use crate::ops::reach::{Offer, Picked, ask, first_readable, pick_again, take_over};
@@ -141,7 +141,8 @@ fn into_directory(
     std::fs::create_dir_all(target).map_err(OpsError::io("create", target))?;
     let needed = if options.selector.is_everything() { summary.data_bytes } else { plan.bytes };
     if !options.force {
-        check_space(target, needed.min(plan.bytes), plan.entries, 0)?;
+        let size = Size { bytes: needed.min(plan.bytes), entries: plan.entries };
+        check_space(target, RESTORE, size, 0)?;
     }
     let report = repository.restore(
         &summary.id,

@@ -11,7 +11,7 @@ use crate::ops::{OpsError, Scope};
 use crate::repository::LeaseInfo;
 use crate::snapshot::Summary;
 use crate::volume::{
-    CheckSpec, Finding, Holder, Inspection, LastBackup, Level, Marker, Origin, Phase, State,
+    CheckSpec, Damage, Finding, Holder, Inspection, LastBackup, Level, Marker, Origin, Phase, State,
 };
 
 #[derive(Clone, Debug)]
@@ -34,6 +34,9 @@ pub struct Status {
     pub origin: Option<Origin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
+    /// What was found before, if no full checks have passed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
     /// The later snapshot of another volume that makes this one stale.
@@ -91,6 +94,7 @@ pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
         phase: marker.as_ref().map(|marker| marker.phase.clone()),
         origin: marker.as_ref().and_then(|marker| marker.origin.clone()),
         last_backup: marker.as_ref().and_then(|marker| marker.last_backup.clone()),
+        damage: marker.as_ref().and_then(|marker| marker.damage.clone()),
         findings: match state {
             State::Corrupt(findings) => findings,
             _ => Vec::new(),

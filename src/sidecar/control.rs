@@ -29,7 +29,7 @@ pub enum OrderError {
     Unknown { job: String, known: Vec<String> },
     #[error("the sidecar is ending")]
     Ending,
-    #[error("this sidecar stands by: another one works on the volume")]
+    #[error("this sidecar stands by: another one works on the volume, or nothing has made it ready yet")]
     StandingBy,
 }
 

@@ -10,6 +10,7 @@ use crate::ops::Scope;
 use crate::sidecar::record::Record;
 use crate::sidecar::state::{INIT, States};
 use crate::sidecar::status::Frozen;
+use crate::volume::{Inspection, State};
 
 /// How often it looks.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -67,6 +68,14 @@ impl Lookout {
     }
 }
 
+/// Damage that an init has found is there until full checks have passed, however clean the marker is otherwise.
+fn state(found: &Inspection) -> &'static str {
+    match (&found.state, &found.marker) {
+        (State::Healthy | State::Dirty, Some(marker)) if marker.damage.is_some() => "corrupt",
+        (state, _) => state.name(),
+    }
+}
+
 fn look(scope: &Scope) -> Look {
     let inspection = scope.volume.inspect();
     let last_backup = inspection
@@ -78,7 +87,7 @@ fn look(scope: &Scope) -> Look {
         Vec::new()
     });
     Look {
-        state: inspection.map(|inspection| inspection.state.name()).map_err(|error| error.to_string()),
+        state: inspection.map(|found| state(&found)).map_err(|error| error.to_string()),
         last_backup,
         init: States::below(scope.state_dir()).load(INIT).unwrap_or_default(),
         frozen: frozen.into_iter().map(|left| Frozen { job: left.job, since: left.since }).collect(),

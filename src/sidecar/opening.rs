@@ -2,13 +2,18 @@
 //! behind, says on the marker that somebody works here, and learns how the last runs ended. Blocking.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::base::cancel::Cancel;
+use crate::base::pause::pause;
 use crate::hook;
 use crate::ops::{OpsError, Scope};
 use crate::sidecar::record::{Begun, Outcome, Record, Run};
 use crate::sidecar::state::States;
-use crate::volume::{LockGuard, LockKind, Phase, VolumeError};
+use crate::volume::{Inspection, LockGuard, LockKind, Phase, State, VolumeError};
+
+/// How late a volume is noticed that has been made ready, or has got data.
+const LOOK_AGAIN: Duration = Duration::from_millis(400);
 
 /// The volume is this sidecar's.
 #[derive(Debug)]
@@ -21,10 +26,20 @@ pub struct Opened {
     pub was_clean: bool,
 }
 
-/// Waits as long as another sidecar works on the volume. `None` when told to end meanwhile.
+/// Waits as long as another sidecar works on the volume, or there is nothing on it to work on: a lock held then would only
+/// be in the way of the init that is to come. `None` when told to end meanwhile.
 pub fn wait_for_volume(scope: &Scope, cancel: &Cancel) -> Result<Option<LockGuard>, OpsError> {
     scope.volume.prepare()?;
+    let mut told = false;
     while !cancel.is_cancelled() {
+        let Inspection { state, marker, .. } = scope.volume.inspect()?;
+        if state == State::Empty && marker.is_none() {
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!("standing by: the volume is empty, and no `volkeep init` has made it ready");
+            }
+            pause(scope.clock.as_ref(), cancel, LOOK_AGAIN);
+            continue;
+        }
         match scope.sidecar_lock("sidecar") {
             Ok(lock) => return Ok(Some(lock)),
             Err(OpsError::Volume(error @ VolumeError::Locked { .. })) => {

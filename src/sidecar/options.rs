@@ -21,6 +21,8 @@ pub struct SidecarOptions {
     /// How old the last backup may be before the sidecar is not ready. `None`: two instants of its schedule.
     pub max_backup_age: Option<Duration>,
     pub jobs: Vec<JobOptions>,
+    /// Whether `init` has steps in this configuration, for which an app waits on new data.
+    pub has_steps: bool,
     /// Who is told how runs ended.
     pub notify: Vec<Target>,
 }

@@ -22,7 +22,7 @@ use crate::sidecar::notify::{About, Delivery, Notifier};
 use crate::sidecar::opening::{self, Opened};
 use crate::sidecar::saver::Saver;
 use crate::sidecar::state::States;
-use crate::sidecar::web::{self, Access};
+use crate::sidecar::web::{self, Access, Gate};
 
 /// Orders that wait to be heard.
 const ORDERS: usize = 16;
@@ -67,9 +67,10 @@ async fn live(means: Means, reload: Reload, stopping: &Cancel) -> Result<End, Si
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (token, tokens) = watch::channel(means.options.token.clone());
     let listen = means.options.listen;
+    let gate = Gate::new(scope.volume.clone(), means.options.has_steps);
     let (mut engine, status) = Engine::new(means, reload, notifier, saver, token, events.clone());
     let control = Control::new(status, orders);
-    let mut pages = Pages::new(control, scope.clone(), tokens);
+    let mut pages = Pages::new(control, scope.clone(), tokens, gate);
     if let Some(address) = listen {
         let listener =
             TcpListener::bind(address).await.map_err(|source| SidecarError::Listen { address, source })?;
@@ -158,18 +159,27 @@ struct Pages {
     control: Control,
     scope: Scope,
     tokens: watch::Receiver<Option<Secret>>,
+    gate: Gate,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
     socket: Option<web::socket::Socket>,
 }
 
 impl Pages {
-    fn new(control: Control, scope: Scope, tokens: watch::Receiver<Option<Secret>>) -> Self {
-        Self { control, scope, tokens, stop: watch::Sender::new(false), servers: Vec::new(), socket: None }
+    fn new(control: Control, scope: Scope, tokens: watch::Receiver<Option<Secret>>, gate: Gate) -> Self {
+        Self {
+            control,
+            scope,
+            tokens,
+            gate,
+            stop: watch::Sender::new(false),
+            servers: Vec::new(),
+            socket: None,
+        }
     }
 
     fn router(&self, access: Access) -> axum::Router {
-        web::router(self.control.clone(), access, Arc::clone(&self.scope.clock))
+        web::router(self.control.clone(), access, Arc::clone(&self.scope.clock), self.gate.clone())
     }
 
     fn over_tcp(&mut self, listener: TcpListener) {

@@ -68,9 +68,11 @@ fn job_status(engine: &Engine, job: &JobOptions, slot: &Slot, now: Timestamp) ->
     }
 }
 
+const STANDING_BY: &str = "another sidecar works on the volume, or nothing has made it ready yet";
+
 fn not_ready(engine: &Engine, now: Timestamp) -> Vec<String> {
     match engine.stage {
-        Stage::StandingBy => return vec!["another sidecar works on the volume".to_owned()],
+        Stage::StandingBy => return vec![STANDING_BY.to_owned()],
         Stage::Draining => return vec!["the sidecar is ending".to_owned()],
         Stage::Working => {}
     }

@@ -3,6 +3,7 @@
 
 mod apply;
 pub mod attributes;
+mod copy;
 pub mod error;
 pub mod excludes;
 pub mod holes;
@@ -14,6 +15,7 @@ pub mod stat;
 pub mod walk;
 pub mod write;
 
+pub use copy::copy;
 pub use error::TreeError;
 pub use excludes::{ExcludeError, Excludes};
 pub use metadata::EntryReader;

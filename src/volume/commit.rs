@@ -254,12 +254,17 @@ impl Commit<'_> {
         let target = self.marker.phase.target();
         let snapshot = target.map_or_else(String::new, |target| target.snapshot.clone());
         let time = self.clock.now();
+        let repaired = self.marker.damage.as_ref().is_some_and(|damage| damage.repair.is_some());
         Note {
-            reason: format!("replaced by snapshot {snapshot}"),
+            reason: match repaired {
+                true => format!("left by a repair that did not help, and replaced by snapshot {snapshot}"),
+                false => format!("replaced by snapshot {snapshot}"),
+            },
             path: BytesText::from(self.volume.places.path.as_os_str().as_bytes()),
             origin: self.marker.origin.clone(),
             time,
             expires: time.plus(self.volume.options.quarantine.keep),
+            before_repair: false,
         }
     }
 
@@ -277,7 +282,7 @@ impl Commit<'_> {
             clean: false,
             ..self.marker.clone()
         };
-        next.forget_steps();
+        next.forget_the_data();
         self.volume.advance(&mut next, Phase::Ready, self.clock)?;
         *self.marker = next;
         // An empty directory, or what was skipped. If it stays, the next sweep takes it.

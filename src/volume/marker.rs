@@ -44,6 +44,10 @@ pub struct Marker {
     /// The snapshot whose data failed the checks right after it was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distrusted: Option<String>,
+    /// Damage was found on this data, or a repair of it was begun, and no full checks have passed since. It goes with the
+    /// data. Unlike `clean` no sidecar counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     /// Run-once steps and the version that was done on this data. It goes with the data: see `forget_steps`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub steps_done: BTreeMap<String, String>,
@@ -106,6 +110,19 @@ pub enum Progress {
     Filling { quarantine: String, names: Vec<BytesText>, modified: Timestamp },
 }
 
+/// What is known of damage to the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    #[serde(with = "timestamp::rfc3339")]
+    pub found: Timestamp,
+    /// When a repair was begun. What is there now is neither the data as it was found nor repaired data.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp::optional_rfc3339")]
+    pub repair: Option<Timestamp>,
+    /// The quarantine with the data as it was before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
+}
+
 /// Where the data on the volume came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
@@ -160,6 +177,7 @@ impl Marker {
             ready_since: None,
             repositories: BTreeMap::new(),
             distrusted: None,
+            damage: None,
             steps_done: BTreeMap::new(),
             steps_due: false,
             has_steps: false,
@@ -205,10 +223,21 @@ impl Marker {
         }
     }
 
-    /// The data is another than before: what was done on that says nothing about this.
-    pub(crate) fn forget_steps(&mut self) {
+    /// The data is another than before: what was done on that, and what was wrong with it, says nothing about this.
+    pub(crate) fn forget_the_data(&mut self) {
         self.steps_done.clear();
         self.steps_due = true;
+        self.damage = None;
+    }
+
+    /// Nothing but full checks may say that the data is whole, whoever works beside it.
+    pub fn is_suspect(&self) -> bool {
+        self.distrusted.is_some() || self.damage.is_some()
+    }
+
+    /// The full checks have passed on what is there.
+    pub fn checked(self) -> Self {
+        Self { clean: true, distrusted: None, damage: None, ..self }
     }
 
     /// The last time at which the volume was known to hold the newest data there was.
@@ -329,6 +358,8 @@ mod tests {
             let mut marker = marker(phase);
             marker.last_backup = backup(7, 7);
             marker.steps_done.insert("schema".into(), "3".into());
+            let time = Timestamp::new(1_000_000_000, 0);
+            marker.damage = Some(Damage { found: time, repair: Some(time), copy: Some("q".into()) });
             write(&path, &marker, &clock).unwrap();
             assert_eq!(read(&path).unwrap().unwrap(), marker);
         }

@@ -4,6 +4,7 @@
 mod commit;
 mod error;
 mod inspect;
+mod keep_copy;
 mod layout;
 mod lock;
 mod loosen;
@@ -32,10 +33,11 @@ pub use check::{CheckOutcome, CheckSpec, Finding, Level};
 pub use commit::{BeforeStep, CommitReport};
 pub use error::VolumeError;
 pub use inspect::{Inspection, State};
+pub use keep_copy::Copying;
 pub use layout::Layout;
 pub use lock::{Holder, LockGuard, LockKind};
 pub use loosen::Loosened;
-pub use marker::{Dealings, LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
+pub use marker::{Damage, Dealings, LastBackup, Marker, Origin, Phase, Progress, RestoreTarget};
 pub use options::{QuarantineOptions, VolumeOptions};
 pub use quarantine::{Note, Quarantined};
 pub use readiness::{NotYet, readiness};
@@ -175,6 +177,16 @@ impl Volume {
     /// `level` decides which checks run and how thorough they are. Findings mean corrupt; undecided ones do not.
     pub fn run_checks(&self, checks: &[CheckSpec], level: Level) -> CheckOutcome {
         check::run(&self.places.path, checks, level)
+    }
+
+    /// Whether a sweep could find something: quarantine, or what is left of a copy that was cut off.
+    pub fn may_be_swept(&self) -> Result<bool, VolumeError> {
+        let path = self.places.quarantine();
+        match std::fs::read_dir(&path) {
+            Ok(mut entries) => Ok(entries.next().is_some()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(VolumeError::io("read the directory", &path)(error)),
+        }
     }
 
     /// Oldest first.

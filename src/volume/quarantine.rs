@@ -39,6 +39,9 @@ pub struct Note {
     /// As it was configured when the note was written; what is configured now decides.
     #[serde(with = "timestamp::rfc3339")]
     pub expires: Timestamp,
+    /// A copy of the data as it was before a repair, which stands for more than what the repair left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub before_repair: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,10 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
+    fn is_before_repair(&self) -> bool {
+        self.note.as_ref().is_some_and(|note| note.before_repair)
+    }
+
     fn has_expired(&self, keep: Duration, now: Timestamp) -> bool {
         self.note.as_ref().is_some_and(|note| now >= note.time.plus(keep))
     }
@@ -162,8 +169,14 @@ fn sweep_by(
         Ok::<_, VolumeError>(free < u64::from(options.min_free_percent))
     };
     kept.retain(|one| one.note.is_some());
-    // The newest one may be all that is left of a volume: too little space alone is no reason to drop it.
-    kept.pop();
+    // The newest one may be all that is left of a volume: too little space alone is no reason to drop it. Where that is
+    // what a repair has left, it is the copy made before.
+    let newest = kept.pop();
+    if newest.is_some_and(|one| !one.is_before_repair())
+        && let Some(copy) = kept.iter().rposition(Quarantined::is_before_repair)
+    {
+        kept.remove(copy);
+    }
     for one in &kept {
         if !short_of_space()? {
             break;
@@ -189,6 +202,10 @@ mod tests {
     }
 
     fn put(directory: &Path, clock: &dyn Clock) -> String {
+        put_one(directory, clock, false)
+    }
+
+    fn put_one(directory: &Path, clock: &dyn Clock, before_repair: bool) -> String {
         let name = new_name(clock).unwrap();
         let time = clock.now();
         let note = || Note {
@@ -197,6 +214,7 @@ mod tests {
             origin: None,
             time,
             expires: time.plus(DAY),
+            before_repair,
         };
         let data = open(directory, &name, note).unwrap();
         std::fs::create_dir(&data).unwrap();
@@ -236,6 +254,21 @@ mod tests {
         assert_eq!(sweep_by(dir.path(), &options, &clock, &more_each_time).unwrap(), names[..1]);
         assert_eq!(sweep_by(dir.path(), &options, &clock, &|| Ok(0)).unwrap(), names[1..3]);
         assert_eq!(list(dir.path()).unwrap()[0].name, names[3]);
+    }
+
+    #[test]
+    fn a_copy_made_before_a_repair_is_worth_as_much_as_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let mut names = Vec::new();
+        for before_repair in [true, true, false] {
+            names.push(put_one(dir.path(), &clock, before_repair));
+            clock.advance(Duration::from_secs(60));
+        }
+        let options = QuarantineOptions { keep: 30 * DAY, min_free_percent: 10 };
+        assert_eq!(sweep_by(dir.path(), &options, &clock, &|| Ok(0)).unwrap(), names[..1]);
+        clock.advance(31 * DAY);
+        assert_eq!(sweep_by(dir.path(), &options, &clock, &|| Ok(90)).unwrap(), names[1..]);
     }
 
     #[test]

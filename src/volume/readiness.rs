@@ -31,6 +31,10 @@ pub enum NotYet {
     Mismatch { found: String, expected: String },
     #[error("its data failed the checks after snapshot {snapshot} was restored")]
     Distrusted { snapshot: String },
+    #[error("damage was found on it, and no full checks have passed since")]
+    Damaged,
+    #[error("a repair of it was begun, and no full checks have passed since")]
+    Repaired,
     #[error("the steps on its new data are not done")]
     StepsDue,
     #[error("the full checks are due")]
@@ -102,6 +106,11 @@ fn judge(found: Inspection, others: Others, steps: bool) -> Result<(), NotYet> {
         if let Some(snapshot) = marker.distrusted {
             return Err(NotYet::Distrusted { snapshot });
         }
+        match marker.damage {
+            Some(damage) if damage.repair.is_some() => return Err(NotYet::Repaired),
+            Some(_) => return Err(NotYet::Damaged),
+            None => {}
+        }
         if marker.steps_due && (steps || marker.has_steps) {
             return Err(NotYet::StepsDue);
         }
@@ -115,7 +124,7 @@ mod tests {
     use super::*;
     use crate::base::clock::{Clock, ManualClock};
     use crate::base::timestamp::Timestamp;
-    use crate::volume::marker::{Marker, Phase, RestoreTarget};
+    use crate::volume::marker::{Damage, Marker, Phase, RestoreTarget};
     use crate::volume::{LockKind, Origin};
 
     fn marker(change: impl FnOnce(&mut Marker)) -> Marker {
@@ -140,6 +149,15 @@ mod tests {
         let steps_of_init = |marker: &mut Marker| (marker.steps_due, marker.has_steps) = (true, true);
         let distrusted = |marker: &mut Marker| marker.distrusted = Some("s".to_owned());
         let same = |_: &mut Marker| ();
+        let time = Timestamp::new(1_000_000_000, 0);
+        let damage = |repair| {
+            move |marker: &mut Marker| {
+                marker.damage = Some(Damage { found: time, repair, copy: None });
+            }
+        };
+        // Whatever a sidecar makes of `clean`.
+        assert!(told(State::Dirty, damage(None), sidecar(), false).starts_with("damage was found"));
+        assert!(told(State::Healthy, damage(Some(time)), sidecar(), false).starts_with("a repair"));
         assert_eq!(told(State::Healthy, same, nobody(), true), "ready");
         assert_eq!(told(State::Dirty, same, sidecar(), true), "ready");
         assert_eq!(told(State::Dirty, same, nobody(), true), "the full checks are due");

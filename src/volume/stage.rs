@@ -141,7 +141,7 @@ impl Volume {
         marker.origin = Some(origin);
         // What was backed up before says nothing about what is here now.
         marker.forget_backups();
-        marker.forget_steps();
+        marker.forget_the_data();
         marker.distrusted = None;
         marker.ready_since = Some(clock.now());
         marker.clean = true;

@@ -203,7 +203,7 @@ fn is_archive(target: &RestoreTarget) -> bool {
     target.snapshot.starts_with("archive-")
 }
 
-fn in_one_line(findings: &[crate::volume::Finding]) -> String {
+pub(super) fn in_one_line(findings: &[crate::volume::Finding]) -> String {
     let lines: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.check, f.message)).collect();
     lines.join("; ")
 }

@@ -5,6 +5,8 @@ pub mod decide;
 #[cfg(feature = "git")]
 pub mod git_file;
 mod hooks;
+mod look;
+pub mod repair;
 pub mod steps;
 
 use std::path::PathBuf;
@@ -13,23 +15,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::process::{self, CommandSpec};
 use crate::hook::Hooks;
 use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep};
 use crate::ops::error::{Refusal, findings_line};
 use crate::ops::health::examine;
-use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
+use crate::ops::init::decide::{Action, Facts, Failure, Policy, decide, in_one_line};
 use crate::ops::init::hooks::{Before, with_hooks};
+use crate::ops::init::look::{Found, Look, look, weigh};
+use crate::ops::init::repair::{Repair, RepairReport, RepairResult};
 use crate::ops::init::steps::StepReport;
-use crate::ops::reach::{
-    Newer, Offer, Picked, ask, first_readable, newer_elsewhere, newest_within, next_readable, pick_again,
-    take_over,
-};
+use crate::ops::reach::{Newer, Offer, Picked, first_readable, next_readable, pick_again, take_over};
 use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::{SnapshotId, Summary};
 use crate::step::Step;
-use crate::volume::{CheckSpec, Holder, Inspection, Level, LockGuard, LockKind, Marker, State};
+use crate::volume::check::CheckKind;
+use crate::volume::{
+    CheckSpec, Damage, Finding, Holder, Inspection, Level, LockGuard, LockKind, Marker, State,
+};
 
 /// How often a snapshot is chosen that is gone when it is to be read: each time another writer was cut off in the
 /// instant of its commit, and each writer can be that only once.
@@ -44,7 +47,7 @@ pub struct InitOptions {
     pub stale_timeout: Duration,
     pub checks: Vec<CheckSpec>,
     /// Tried on damaged data before anything is replaced.
-    pub repair: Option<CommandSpec>,
+    pub repair: Option<Repair>,
     /// The first content.
     pub archive: Option<PathBuf>,
     /// Run when the volume is changed, or when that fails.
@@ -62,6 +65,9 @@ pub struct InitReport {
     pub action: Action,
     pub dry_run: bool,
     pub repaired: bool,
+    /// If one was tried, or would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<RepairReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub brought: Option<Brought>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +76,12 @@ pub struct InitReport {
 
 impl InitReport {
     fn new(state: &'static str, action: Action, dry_run: bool) -> Self {
-        Self { state, action, dry_run, repaired: false, brought: None, steps: Vec::new() }
+        Self { state, action, dry_run, repaired: false, repair: None, brought: None, steps: Vec::new() }
+    }
+
+    fn with_repair(self, repair: Option<RepairReport>) -> Self {
+        let repaired = repair.as_ref().is_some_and(|repair| repair.result == RepairResult::Repaired);
+        Self { repaired, repair, ..self }
     }
 }
 
@@ -97,11 +108,13 @@ fn make_ready(
         return Ok((beside_sidecar(scope, options, &holder)?, None));
     }
     if options.dry_run {
-        let seen = look(scope, options)?;
-        if let Action::Fail { why } = seen.action {
-            return Err(failure(why, seen.offer, seen.newer));
-        }
-        return Ok((InitReport::new(seen.state.name(), seen.action, true), None));
+        let found = look(scope, options)?;
+        let repair = may_repair(options, &found).map(|(repair, ..)| RepairReport::due(repair));
+        let seen = weigh(scope, options, found)?;
+        return match seen.action {
+            Action::Fail { why } if repair.is_none() => Err(failure(why, seen.offer, seen.found.newer)),
+            action => Ok((InitReport::new(seen.found.state.name(), action, true).with_repair(repair), None)),
+        };
     }
     // The lock's file is in the state directory, so that has to be there first. On a healthy volume all of this
     // is there already and nothing is written.
@@ -112,29 +125,84 @@ fn make_ready(
         drop(lock);
         return Ok((beside_sidecar(scope, options, &holder)?, None));
     }
-    let mut seen = look(scope, options)?;
-    let mut repaired = false;
-    if let (State::Corrupt(_), Some(repair)) = (&seen.state, &options.repair) {
-        before()?;
-        repaired = try_repair(scope, options, repair, seen.marker.as_ref());
-        if repaired {
-            seen = look(scope, options)?;
+    let mut found = look(scope, options)?;
+    note_damage(scope, &mut found)?;
+    let state = found.state.name();
+    let repair = match may_repair(options, &found) {
+        None => None,
+        Some((repair, marker, findings)) => {
+            before()?;
+            let report = repair::attempt(scope, repair, marker.clone(), findings)?;
+            let (report, after) = judge(scope, options, report, found)?;
+            found = after;
+            Some(report)
         }
-    }
-    let state = seen.state.name();
+    };
+    let seen = weigh(scope, options, found)?;
     let action = seen.action.clone();
     tracing::debug!(state, ?action, "decided");
     if !matches!(action, Action::Nothing | Action::Keep | Action::Fail { .. }) {
         before()?;
     }
     let brought = act(scope, options, seen)?;
-    Ok((InitReport { repaired, brought, ..InitReport::new(state, action, false) }, Some(lock)))
+    let report = InitReport { brought, ..InitReport::new(state, action, false) };
+    Ok((report.with_repair(repair), Some(lock)))
+}
+
+/// From here on nothing but full checks makes the volume ready: an init that does not come to an end must not leave a
+/// marker that knows nothing of what was found.
+fn note_damage(scope: &Scope, found: &mut Found) -> Result<(), OpsError> {
+    let (State::Corrupt(_), Some(marker)) = (&found.state, &mut found.marker) else { return Ok(()) };
+    if marker.damage.is_some() && !marker.clean {
+        return Ok(());
+    }
+    let now = scope.clock.now();
+    marker.clean = false;
+    marker.damage.get_or_insert(Damage { found: now, repair: None, copy: None });
+    Ok(scope.volume.write_marker(marker, scope.clock.as_ref())?)
+}
+
+/// What to repair by, and what is wrong: data that is there, is ours, and was found damaged.
+fn may_repair<'a>(
+    options: &'a InitOptions,
+    found: &'a Found,
+) -> Option<(&'a Repair, &'a Marker, &'a [Finding])> {
+    match (&options.repair, &found.state, &found.marker) {
+        (Some(repair), State::Corrupt(findings), Some(marker)) if found.holds_data => {
+            Some((repair, marker, findings))
+        }
+        _ => None,
+    }
+}
+
+/// What the volume is after a repair. One that says itself that it failed is believed, and what was found stands.
+fn judge(
+    scope: &Scope,
+    options: &InitOptions,
+    report: RepairReport,
+    before: Found,
+) -> Result<(RepairReport, Found), OpsError> {
+    if report.result != RepairResult::Repaired {
+        let (marker, holds_data) = (scope.volume.read_marker()?, scope.holds_data()?);
+        return Ok((report, Found { marker, holds_data, ..before }));
+    }
+    let after = look(scope, options)?;
+    let still_wrong = match &after.state {
+        State::Healthy | State::Dirty | State::Stale => None,
+        State::Corrupt(findings) => Some(in_one_line(findings)),
+        other => Some(format!("the volume is {} now", other.name())),
+    };
+    Ok((report.judged(still_wrong), after))
 }
 
 /// The app may be running: look at the volume, touch nothing, take no lock.
 fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Result<InitReport, OpsError> {
     let Inspection { state, marker, .. } = scope.volume.inspect()?;
     let state = match state {
+        // Only full checks could tell, and beside an app they cannot be made.
+        State::Healthy | State::Dirty if marker.as_ref().is_some_and(Marker::is_suspect) => {
+            State::Corrupt(Vec::new())
+        }
         // A sidecar marks the volume dirty for as long as it runs.
         State::Healthy | State::Dirty => {
             let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Quick);
@@ -152,89 +220,20 @@ fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Resu
     }
 }
 
-/// What was found and decided, with what is needed to act on it.
-struct Look {
-    state: State,
-    marker: Option<Marker>,
-    offer: Option<Offer>,
-    newer: Option<Newer>,
-    action: Action,
-}
-
-fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
-    let Inspection { state, marker, mut lost } = scope.volume.inspect()?;
-    let holds_data = scope.holds_data()?;
-    let mut newer = None;
-    let state = match state {
-        State::Healthy | State::Dirty if !holds_data && has_stored_data(scope, marker.as_ref(), options) => {
-            lost = true;
-            State::Empty
-        }
-        State::Healthy | State::Dirty => {
-            let suspect = marker.as_ref().is_some_and(|marker| marker.distrusted.is_some());
-            let level = if suspect || state == State::Dirty { Level::Full } else { Level::Quick };
-            let outcome = examine(scope, marker.as_ref(), &options.checks, level);
-            if outcome.findings.is_empty() {
-                newer =
-                    marker.as_ref().and_then(|m| newer_elsewhere(scope, m, options.stale_timeout)).flatten();
-                if newer.is_some() { State::Stale } else { state }
-            } else {
-                State::Corrupt(outcome.findings)
-            }
-        }
-        other => other,
-    };
-    let offer = needs_repository(&state).then(|| ask(scope, options.timeout));
-    let seen = match &offer {
-        None => Seen::Unasked,
-        Some(Offer::Snapshots(_)) => Seen::Snapshots,
-        Some(Offer::Nothing) => Seen::Nothing,
-        Some(Offer::Absent(_)) => Seen::Absent,
-        Some(Offer::OutOfReach(_)) => Seen::OutOfReach,
-    };
-    let distrusted = match &offer {
-        Some(Offer::Snapshots(repository)) => distrusted(repository.as_ref(), marker.as_ref())?,
-        _ => None,
-    };
-    let facts = Facts { lost, seen, holds_data, distrusted: distrusted.as_deref(), ..Facts::of(&state) };
-    let action = decide(&facts, &options.policy);
-    Ok(Look { state, marker, offer, newer, action })
-}
-
-/// A volume that was started empty and has nothing on it: did it store something meanwhile, and lose it? Its
-/// marker may have missed the last backup.
-fn has_stored_data(scope: &Scope, marker: Option<&Marker>, options: &InitOptions) -> bool {
-    let Some(marker) = marker else { return false };
-    newest_within(scope, options.stale_timeout)
-        .iter()
-        .any(|newest| newest.volume_id == marker.volume_id && newest.files > 0 && !marker.knows(&newest.id.0))
-}
-
-/// The newest snapshot, if the volume was already found damaged right after restoring it.
-fn distrusted(repository: &dyn Repository, marker: Option<&Marker>) -> Result<Option<String>, OpsError> {
-    let Some(suspect) = marker.and_then(|marker| marker.distrusted.clone()) else { return Ok(None) };
-    let newest = repository.newest()?;
-    Ok(newest.filter(|newest| newest.0 == suspect).map(|_| suspect))
-}
-
 fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brought>, OpsError> {
-    let Look { state, marker, offer, newer, action } = seen;
+    let Look { found: Found { marker, newer, .. }, offer, action } = seen;
     let clock = scope.clock.as_ref();
     match action {
         Action::Nothing => {
-            if let Some(marker) = marker
-                && (state == State::Dirty || marker.distrusted.is_some())
-            {
-                // The full checks have passed.
-                scope.volume.write_marker(&Marker { clean: true, distrusted: None, ..marker }, clock)?;
-            }
-            if !scope.volume.quarantined()?.is_empty() {
+            note_that_it_is_whole(scope, marker)?;
+            if scope.volume.may_be_swept()? {
                 sweep(scope);
             }
             Ok(None)
         }
         Action::Keep => {
             tracing::warn!("keeping the data although another volume wrote a later snapshot");
+            note_that_it_is_whole(scope, marker)?;
             Ok(None)
         }
         Action::Restore => {
@@ -307,6 +306,12 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
         }
         Action::Fail { why } => Err(failure(why, offer, newer)),
     }
+}
+
+/// The checks that were due have passed, and of a volume that was in doubt these were the full ones.
+fn note_that_it_is_whole(scope: &Scope, marker: Option<Marker>) -> Result<(), OpsError> {
+    let Some(marker) = marker.filter(|marker| !marker.clean || marker.is_suspect()) else { return Ok(()) };
+    Ok(scope.volume.write_marker(&marker.checked(), scope.clock.as_ref())?)
 }
 
 fn failure(why: Failure, offer: Option<Offer>, newer: Option<Newer>) -> OpsError {
@@ -413,12 +418,8 @@ fn unpack(scope: &Scope, options: &InitOptions, marker: Option<Marker>) -> Resul
 
 /// A snapshot of damaged data restores damaged data. The app is not started on it, and the next run knows.
 fn check_restored(scope: &Scope, options: &InitOptions, marker: &mut Marker) -> Result<(), OpsError> {
-    let checks: Vec<CheckSpec> = options
-        .checks
-        .iter()
-        .filter(|check| check.kind != crate::volume::check::CheckKind::Manifest)
-        .cloned()
-        .collect();
+    let checks: Vec<CheckSpec> =
+        options.checks.iter().filter(|check| check.kind != CheckKind::Manifest).cloned().collect();
     let outcome = examine(scope, Some(marker), &checks, Level::Full);
     let snapshot = match &marker.origin {
         Some(crate::volume::Origin::Snapshot { id, .. }) => id.clone(),
@@ -436,21 +437,4 @@ fn check_restored(scope: &Scope, options: &InitOptions, marker: &mut Marker) -> 
             Err(OpsError::refused(Refusal::SnapshotFailsChecks { snapshot, findings }))
         }
     }
-}
-
-/// Whether the damage is gone afterwards.
-fn try_repair(scope: &Scope, options: &InitOptions, repair: &CommandSpec, marker: Option<&Marker>) -> bool {
-    tracing::warn!(command = repair.argv.join(" "), "trying to repair the volume");
-    match process::run(repair) {
-        Ok(finished) if finished.code == 0 => {}
-        Ok(finished) => {
-            tracing::warn!(code = finished.code, output = finished.output, "the repair did not succeed");
-            return false;
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the repair did not succeed");
-            return false;
-        }
-    }
-    examine(scope, marker, &options.checks, Level::Full).findings.is_empty()
 }

@@ -62,6 +62,7 @@ fn at_work() -> Lab {
         backup_on_shutdown: false,
         max_backup_age: None,
         jobs: vec![backup],
+        has_steps: false,
         notify: Vec::new(),
     };
     let program = Program {

@@ -47,6 +47,16 @@ pub(super) async fn readyz(State(shown): State<Shown>) -> Response {
     }
 }
 
+/// For an app that waits for its data. What backups are like does not count here.
+pub(super) async fn volume(State(shown): State<Shown>) -> Response {
+    match shown.gate.look().await {
+        Ok(()) => answer(StatusCode::OK, TEXT, "ready\n".to_owned()),
+        Err(reason) => {
+            answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("the volume is not ready: {reason}\n"))
+        }
+    }
+}
+
 pub(super) async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,6 +22,7 @@ use crate::sidecar::control::{Order, OrderError};
 use crate::sidecar::record::{Outcome, Run};
 use crate::sidecar::sample;
 use crate::sidecar::status::Status;
+use crate::volume::{Volume, VolumeOptions};
 
 const TOKEN: &str = "open sesame";
 
@@ -49,7 +51,11 @@ fn with_token(token: Option<&str>) -> Access {
 }
 
 fn shown(status: Status, access: Access) -> Router {
-    router(control(status), access, Arc::new(ManualClock::at(sample::NOON)))
+    router(control(status), access, Arc::new(ManualClock::at(sample::NOON)), gate(Path::new("/nowhere/data")))
+}
+
+fn gate(path: &Path) -> Gate {
+    Gate::new(Volume::new(VolumeOptions::new(path, path.join(".volkeep"), "wiki")).unwrap(), false)
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, String) {
@@ -78,7 +84,8 @@ async fn alive_as_long_as_the_loop_answers_or_has_ended() {
     let (orders, gone) = mpsc::channel(1);
     drop(gone);
     let control = Control::new(watch::channel(Arc::new(sample::status())).1, orders);
-    let router = router(control, with_token(None), Arc::new(ManualClock::at(sample::NOON)));
+    let clock = Arc::new(ManualClock::at(sample::NOON));
+    let router = router(control, with_token(None), clock, gate(Path::new("/nowhere/data")));
     let (status, _) = ask(&router, Request::get("/healthz").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::OK);
 }
@@ -284,4 +291,48 @@ async fn too_long_a_head_is_refused() {
         whole_answer(stream)
     });
     assert!(!asked.await.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn the_volume_is_looked_at_anew_for_each_request_and_nothing_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    let gate = gate(&path);
+    let told = gate.look().await.unwrap_err();
+    assert!(told.contains("does not exist"), "{told}");
+    std::fs::create_dir(&path).unwrap();
+    let told = gate.look().await.unwrap_err();
+    assert!(told.contains("empty"), "{told}");
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    let volume = Volume::new(VolumeOptions::new(&path, path.join(".volkeep"), "wiki")).unwrap();
+    volume.prepare().unwrap();
+    volume.start_empty(None, &ManualClock::at(sample::NOON)).unwrap();
+    let clock = Arc::new(ManualClock::at(sample::NOON));
+    let router = router(control(sample::status()), with_token(None), clock, gate);
+    let get = || Request::get("/volume").body(Body::empty()).unwrap();
+    assert_eq!(ask(&router, get()).await, (StatusCode::OK, "ready\n".to_owned()));
+    std::fs::write(path.join(".volkeep/marker.json"), "{").unwrap();
+    let (status, told) = ask(&router, get()).await;
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && told.contains("is damaged"), "{told}");
+}
+
+/// Whoever has the turn hangs. Those behind it are told so, and do not begin a look of their own.
+#[tokio::test]
+async fn a_volume_that_hangs_holds_up_one_look() {
+    let gate = gate(Path::new("/nowhere/data"));
+    let (turn, behind) = gate.behind_one_that_hangs();
+    let told = looks_at(&behind, 40).await;
+    assert_eq!(told.len(), 40);
+    assert!(told.iter().all(|told| told == "it did not answer within 0.05 s"), "{told:?}");
+    drop(turn);
+    assert!(gate.look().await.unwrap_err().contains("does not exist"));
+}
+
+async fn looks_at(gate: &Gate, count: usize) -> Vec<String> {
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let gate = gate.clone();
+        asked.spawn(async move { gate.look().await.unwrap_err() });
+    }
+    asked.join_all().await
 }
