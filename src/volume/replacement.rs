@@ -33,6 +33,7 @@ impl Volume {
             origin,
             time,
             expires: time.plus(self.options.quarantine.keep),
+            before_repair: false,
         })?;
         let own = directory.join(name);
         self.swap(new, live, &data, &own).map_err(VolumeError::io("replace", live))?;
