@@ -1,3 +1,167 @@
-//! The checks of the volume as they stand in the file: the volume's own type.
+//! The checks of the volume as they stand in the file, and the way from there to those that are run. Secrets are shown
+//! nowhere.
 
-pub use crate::volume::check::CheckSpec;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::units::Span;
+use crate::snapshot::RelativePath;
+use crate::volume;
+use crate::volume::check::{CheckKind, LevelFilter};
+
+/// One check: `{exists: PG_VERSION}`, `{command: [verify, /data], timeout: 30s}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "CheckFields", into = "CheckFields")]
+pub struct CheckSpec {
+    fields: CheckFields,
+    check: volume::CheckSpec,
+}
+
+/// A check of the volume. Exactly one of `exists`, `not_empty`, `command`, `sqlite` and `manifest` is given.
+/// Paths are relative to the volume.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CheckFields {
+    /// Something by this name is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exists: Option<String>,
+    /// A file with content or a directory with entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_empty: Option<String>,
+    /// A program and its arguments; exit code 0 is good. `VOLKEEP_VOLUME` holds the volume's path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    /// Exit codes of the command that mean damage (default: 1 to 125).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    corrupt_codes: Option<Vec<i32>>,
+    /// An SQLite database: quick, its header and size; full, its integrity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sqlite: Option<String>,
+    /// `true`: sizes and hashes against the last snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<bool>,
+    /// When it is run (default: both; a command and the manifest: full).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<LevelFilter>,
+    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite` and `manifest`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<Span>,
+}
+
+impl CheckSpec {
+    /// Of an SQLite database.
+    pub fn sqlite(path: &str) -> Result<Self, String> {
+        CheckFields { sqlite: Some(path.to_owned()), ..CheckFields::default() }.try_into()
+    }
+
+    pub fn check(&self) -> volume::CheckSpec {
+        self.check.clone()
+    }
+
+    pub fn timeout(&self) -> Option<Span> {
+        self.fields.timeout
+    }
+}
+
+impl JsonSchema for CheckSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CheckSpec".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        CheckFields::json_schema(generator)
+    }
+}
+
+impl From<CheckSpec> for CheckFields {
+    fn from(spec: CheckSpec) -> Self {
+        spec.fields
+    }
+}
+
+impl TryFrom<CheckFields> for CheckSpec {
+    type Error = String;
+
+    fn try_from(fields: CheckFields) -> Result<Self, String> {
+        let check = volume::CheckSpec {
+            kind: fields.kind()?,
+            level: fields.level,
+            timeout: fields.timeout.map(|span| span.0),
+        };
+        Ok(Self { fields, check })
+    }
+}
+
+impl CheckFields {
+    fn kind(&self) -> Result<CheckKind, String> {
+        if self.corrupt_codes.is_some() && self.command.is_none() {
+            return Err("`corrupt_codes` goes with `command` only".to_owned());
+        }
+        let mut kinds = Vec::new();
+        kinds.extend(self.exists.as_ref().map(|text| path(text).map(CheckKind::Exists)));
+        kinds.extend(self.not_empty.as_ref().map(|text| path(text).map(CheckKind::NotEmpty)));
+        kinds.extend(self.sqlite.as_ref().map(|text| path(text).map(CheckKind::Sqlite)));
+        kinds.extend(self.command.as_ref().map(|argv| match argv.is_empty() {
+            true => Err("`command` is empty".to_owned()),
+            false => {
+                Ok(CheckKind::Command { argv: argv.clone(), corrupt_codes: self.corrupt_codes.clone() })
+            }
+        }));
+        kinds.extend(self.manifest.map(|wanted| match wanted {
+            true => Ok(CheckKind::Manifest),
+            false => Err("`manifest: false` asks for nothing; leave the check out".to_owned()),
+        }));
+        let mut kinds = kinds.into_iter();
+        match (kinds.next(), kinds.next()) {
+            (Some(kind), None) => kind,
+            _ => Err("a check is exactly one of exists, not_empty, command, sqlite, manifest".to_owned()),
+        }
+    }
+}
+
+fn path(text: &str) -> Result<RelativePath, String> {
+    let path = RelativePath::new(text.as_bytes()).map_err(|error| error.to_string())?;
+    if path.is_root() { Err("a check needs a path".to_owned()) } else { Ok(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::volume::Level;
+
+    fn parse(text: &str) -> Result<CheckSpec, String> {
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn checks_are_written_in_one_line_each() {
+        let spec =
+            parse("{command: [pg_verify, -q], corrupt_codes: [2], timeout: 30s, level: both}").unwrap();
+        let check = spec.check();
+        assert_eq!(check.time_limit(), Duration::from_secs(30));
+        assert_eq!(check.name(), "command pg_verify -q");
+        assert!(check.is_due(Level::Quick));
+        assert_eq!(parse("{manifest: true}").unwrap().check().kind, CheckKind::Manifest);
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<CheckSpec>(&text).unwrap(), spec);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in [
+            "{}",
+            "{exists: a, sqlite: b}",
+            "{exists: /etc/passwd}",
+            "{exists: a/../../b}",
+            "{exists: \"\"}",
+            "{command: []}",
+            "{manifest: false}",
+            "{exists: a, corrupt_codes: [1]}",
+            "{exist: a}",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

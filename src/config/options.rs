@@ -19,7 +19,7 @@ use crate::repository::packed::codec::Codec;
 use crate::repository::{Location, RepositoryOptions, Workers};
 use crate::store::StoreOptions;
 use crate::tree::{ExcludeError, Excludes};
-use crate::volume::{QuarantineOptions, VolumeOptions};
+use crate::volume::{CheckSpec, QuarantineOptions, VolumeOptions};
 
 /// A server that is well may think for this long.
 #[cfg(any(feature = "git", feature = "s3"))]
@@ -156,7 +156,7 @@ impl Config {
             },
             timeout: init.timeout.0,
             stale_timeout: init.stale_timeout.0,
-            checks: init.checks.clone(),
+            checks: self.checks(),
             repair: (!init.repair.command.is_empty()).then(|| CommandSpec {
                 argv: init.repair.command.clone(),
                 env: vec![("VOLKEEP_VOLUME".to_owned(), self.volume.path.display().to_string())],
@@ -173,7 +173,7 @@ impl Config {
 
     pub fn backup_options(&self, allow_shrink: bool, dry_run: bool) -> BackupOptions {
         BackupOptions {
-            checks: self.init.checks.clone(),
+            checks: self.checks(),
             max_shrink_percent: self.backup.max_shrink.0,
             allow_empty: self.backup.allow_empty,
             allow_shrink,
@@ -188,7 +188,11 @@ impl Config {
     }
 
     pub fn status_options(&self) -> StatusOptions {
-        StatusOptions { checks: self.init.checks.clone(), stale_timeout: self.init.stale_timeout.0 }
+        StatusOptions { checks: self.checks(), stale_timeout: self.init.stale_timeout.0 }
+    }
+
+    fn checks(&self) -> Vec<CheckSpec> {
+        self.init.checks.iter().map(|spec| spec.check()).collect()
     }
 }
 
