@@ -5,9 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::units::Span;
+use crate::config::actions::only_with;
 use crate::snapshot::RelativePath;
 use crate::volume;
 use crate::volume::check::{CheckKind, LevelFilter};
+
+/// Before, the first two numbers were the version; beyond, there is a minor version with it or a typing error.
+const MAJORS: std::ops::Range<u32> = 10..100;
 
 /// One check: `{exists: PG_VERSION}`, `{command: [verify, /data], timeout: 30s}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +21,7 @@ pub struct CheckSpec {
     check: volume::CheckSpec,
 }
 
-/// A check of the volume. Exactly one of `exists`, `not_empty`, `command`, `sqlite` and `manifest` is given.
+/// A check of the volume. Exactly one of `exists`, `not_empty`, `command`, `sqlite`, `postgres` and `manifest` is given.
 /// Paths are relative to the volume.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -37,13 +41,21 @@ struct CheckFields {
     /// An SQLite database: quick, its header and size; full, its integrity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sqlite: Option<String>,
+    /// The data directory of a PostgreSQL server, `.` for the volume itself: quick, the control file and what a server
+    /// needs to start; full, the log it starts with, and the checksums of pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    postgres: Option<String>,
+    /// With `postgres`: the major version of the server, such as 17. Data of another one is left as it is, and `init`
+    /// stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
     /// `true`: sizes and hashes against the last snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manifest: Option<bool>,
     /// When it is run (default: both; a command and the manifest: full).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     level: Option<LevelFilter>,
-    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite` and `manifest`).
+    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite`, `postgres` and `manifest`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout: Option<Span>,
 }
@@ -94,18 +106,28 @@ impl TryFrom<CheckFields> for CheckSpec {
 
 impl CheckFields {
     fn kind(&self) -> Result<CheckKind, String> {
-        if self.corrupt_codes.is_some() && self.command.is_none() {
-            return Err("`corrupt_codes` goes with `command` only".to_owned());
+        if self.command.is_none() {
+            only_with("command", &[("corrupt_codes", self.corrupt_codes.is_some())])?;
+        }
+        if self.postgres.is_none() {
+            only_with("postgres", &[("version", self.version.is_some())])?;
         }
         let mut kinds = Vec::new();
         kinds.extend(self.exists.as_ref().map(|text| path(text).map(CheckKind::Exists)));
         kinds.extend(self.not_empty.as_ref().map(|text| path(text).map(CheckKind::NotEmpty)));
         kinds.extend(self.sqlite.as_ref().map(|text| path(text).map(CheckKind::Sqlite)));
+        kinds.extend(self.postgres.as_ref().map(|text| {
+            let path = path_or_volume(text)?;
+            match self.version {
+                Some(version) if !MAJORS.contains(&version) => {
+                    Err(format!("`version`: {version} is not a major version of PostgreSQL such as 17"))
+                }
+                version => Ok(CheckKind::Postgres { path, version }),
+            }
+        }));
         kinds.extend(self.command.as_ref().map(|argv| match argv.is_empty() {
             true => Err("`command` is empty".to_owned()),
-            false => {
-                Ok(CheckKind::Command { argv: argv.clone(), corrupt_codes: self.corrupt_codes.clone() })
-            }
+            false => Ok(CheckKind::Command { argv: argv.clone(), corrupt_codes: self.corrupt_codes.clone() }),
         }));
         kinds.extend(self.manifest.map(|wanted| match wanted {
             true => Ok(CheckKind::Manifest),
@@ -114,7 +136,10 @@ impl CheckFields {
         let mut kinds = kinds.into_iter();
         match (kinds.next(), kinds.next()) {
             (Some(kind), None) => kind,
-            _ => Err("a check is exactly one of exists, not_empty, command, sqlite, manifest".to_owned()),
+            _ => {
+                Err("a check is exactly one of exists, not_empty, command, sqlite, postgres, manifest"
+                    .to_owned())
+            }
         }
     }
 }
@@ -122,6 +147,11 @@ impl CheckFields {
 fn path(text: &str) -> Result<RelativePath, String> {
     let path = RelativePath::new(text.as_bytes()).map_err(|error| error.to_string())?;
     if path.is_root() { Err("a check needs a path".to_owned()) } else { Ok(path) }
+}
+
+/// `.` is the volume itself.
+fn path_or_volume(text: &str) -> Result<RelativePath, String> {
+    if text == "." { Ok(RelativePath::root()) } else { path(text) }
 }
 
 #[cfg(test)]
@@ -144,6 +174,9 @@ mod tests {
         assert_eq!(check.name(), "command pg_verify -q");
         assert!(check.is_due(Level::Quick));
         assert_eq!(parse("{manifest: true}").unwrap().check().kind, CheckKind::Manifest);
+        let postgres = parse("{postgres: ., version: 17}").unwrap();
+        assert_eq!(postgres.check().name(), "postgres .");
+        assert_eq!(serde_json::to_string(&postgres).unwrap(), r#"{"postgres":".","version":17}"#);
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<CheckSpec>(&text).unwrap(), spec);
     }
@@ -160,6 +193,12 @@ mod tests {
             "{manifest: false}",
             "{exists: a, corrupt_codes: [1]}",
             "{exist: a}",
+            "{postgres: /data}",
+            "{postgres: ..}",
+            "{postgres: data, version: 9}",
+            "{postgres: data, version: 170004}",
+            "{postgres: data, version: 17.4}",
+            "{exists: a, version: 17}",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

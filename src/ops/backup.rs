@@ -127,7 +127,8 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
     Ok(())
 }
 
-/// A broken volume must not become the newest snapshot.
+/// A broken volume must not become the newest snapshot. One that is whole and only not what is configured is worth as
+/// much as any: it is what an upgrade by hand starts from.
 fn refuse_damage(
     scope: &Scope,
     options: &BackupOptions,
@@ -138,7 +139,7 @@ fn refuse_damage(
     if outcome.findings.is_empty() {
         return Ok(());
     }
-    Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome) }))
+    Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome.findings) }))
 }
 
 fn one(

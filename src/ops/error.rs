@@ -11,7 +11,7 @@ use crate::hook::HookError;
 use crate::repository::{Absent, RepositoryError};
 use crate::snapshot::summary::PickError;
 use crate::step::StepError;
-use crate::volume::{CheckOutcome, VolumeError};
+use crate::volume::{Finding, VolumeError};
 
 #[derive(Debug, Error)]
 pub enum OpsError {
@@ -74,6 +74,8 @@ pub enum Refusal {
     CorruptWithoutSnapshot { findings: String },
     #[error("the volume is corrupt ({findings}), and so it was right after snapshot {snapshot} was restored")]
     SnapshotFailsChecks { snapshot: String, findings: String },
+    #[error("the data is whole, but not what is configured ({findings})")]
+    Unfit { findings: String },
     #[error("the volume lost its data, and the repository has no snapshot to bring it back")]
     LostWithoutSnapshot,
     #[error("a restore of snapshot {snapshot} was begun and not finished")]
@@ -161,10 +163,10 @@ fn joined(parts: &[impl ToString]) -> String {
     parts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The findings in one line, for messages.
-pub fn findings_line(outcome: &CheckOutcome) -> String {
+/// In one line, for messages.
+pub fn findings_line(findings: &[Finding]) -> String {
     let lines: Vec<String> =
-        outcome.findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
+        findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
     lines.join("; ")
 }
 

@@ -16,7 +16,8 @@ use crate::volume::{CheckOutcome, CheckSpec, Finding, Level, Marker, Origin};
 /// Findings of one kind that are named.
 const NAMED: usize = 20;
 
-/// Runs what is due. "Could not tell" goes to the log and counts as good: it must never lead to a restore.
+/// Runs what is due. "Could not tell" goes to the log and counts as good: it must never lead to a restore. Neither must
+/// what is unfit; whether the app may start on it is for the caller.
 pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], level: Level) -> CheckOutcome {
     let mut outcome = scope.volume.run_checks(checks, level);
     if !outcome.skipped.is_empty() {
@@ -37,6 +38,13 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
     }
     for undecided in &outcome.undecided {
         tracing::warn!(check = undecided.check, reason = undecided.reason, "this check could not tell");
+    }
+    for unfit in &outcome.unfit {
+        tracing::warn!(
+            check = unfit.check,
+            finding = unfit.message,
+            "the data is whole, and not what is configured"
+        );
     }
     for finding in &outcome.findings {
         tracing::error!(check = finding.check, finding = finding.message, "damage");

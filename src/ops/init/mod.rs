@@ -27,7 +27,7 @@ use crate::ops::{OpsError, Scope};
 use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::{SnapshotId, Summary};
 use crate::step::Step;
-use crate::volume::{CheckSpec, Holder, Inspection, Level, LockGuard, LockKind, Marker, State};
+use crate::volume::{CheckOutcome, CheckSpec, Holder, Inspection, Level, LockGuard, LockKind, Marker, State};
 
 /// How often a snapshot is chosen that is gone when it is to be read: each time another writer was cut off in the
 /// instant of its commit, and each writer can be that only once.
@@ -163,6 +163,7 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
     let Inspection { state, marker, mut lost } = scope.volume.inspect()?;
     let holds_data = scope.holds_data()?;
     let mut newer = None;
+    let mut unfit = Vec::new();
     let state = match state {
         State::Healthy | State::Dirty if !holds_data && has_stored_data(scope, marker.as_ref(), options) => {
             lost = true;
@@ -173,6 +174,7 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
             let level = if suspect || state == State::Dirty { Level::Full } else { Level::Quick };
             let outcome = examine(scope, marker.as_ref(), &options.checks, level);
             if outcome.findings.is_empty() {
+                unfit = outcome.unfit;
                 newer =
                     marker.as_ref().and_then(|m| newer_elsewhere(scope, m, options.stale_timeout)).flatten();
                 if newer.is_some() { State::Stale } else { state }
@@ -194,7 +196,8 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
         Some(Offer::Snapshots(repository)) => distrusted(repository.as_ref(), marker.as_ref())?,
         _ => None,
     };
-    let facts = Facts { lost, seen, holds_data, distrusted: distrusted.as_deref(), ..Facts::of(&state) };
+    let distrusted = distrusted.as_deref();
+    let facts = Facts { lost, seen, holds_data, unfit: &unfit, distrusted, ..Facts::of(&state) };
     let action = decide(&facts, &options.policy);
     Ok(Look { state, marker, offer, newer, action })
 }
@@ -293,9 +296,10 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
         Action::Adopt => {
             let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Full);
             if !outcome.findings.is_empty() {
-                let findings = findings_line(&outcome);
+                let findings = findings_line(&outcome.findings);
                 return Err(OpsError::refused(Refusal::CorruptWithoutSnapshot { findings }));
             }
+            refuse_unfit(&outcome)?;
             if let Some(Offer::OutOfReach(error)) = &offer {
                 tracing::warn!(%error, "adopting the data without knowing what the repository holds");
             }
@@ -428,11 +432,19 @@ fn check_restored(scope: &Scope, options: &InitOptions, marker: &mut Marker) -> 
     marker.clean = distrusted.is_none();
     scope.volume.write_marker(marker, scope.clock.as_ref())?;
     match distrusted {
-        None => Ok(()),
+        None => refuse_unfit(&outcome),
         Some(_) => {
-            let findings = findings_line(&outcome);
+            let findings = findings_line(&outcome.findings);
             Err(OpsError::refused(Refusal::SnapshotFailsChecks { snapshot, findings }))
         }
+    }
+}
+
+/// The data is whole and stays; only the app must not start on it.
+fn refuse_unfit(outcome: &CheckOutcome) -> Result<(), OpsError> {
+    match outcome.unfit.is_empty() {
+        true => Ok(()),
+        false => Err(OpsError::refused(Refusal::Unfit { findings: findings_line(&outcome.unfit) })),
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod command;
 mod files;
+mod limit;
+mod postgres;
 mod sqlite;
 
 use std::path::Path;
@@ -15,7 +17,7 @@ use crate::snapshot::RelativePath;
 
 /// For commands and quick looks.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Reading a whole database, or all files, takes its time.
+/// Reading a whole database, or many files, takes its time.
 const DEFAULT_READING_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One check.
@@ -39,6 +41,8 @@ pub enum CheckKind {
     Command { argv: Vec<String>, corrupt_codes: Option<Vec<i32>> },
     /// A database file of SQLite.
     Sqlite(RelativePath),
+    /// The data directory of a PostgreSQL server, and the first number of the version that is to serve it.
+    Postgres { path: RelativePath, version: Option<u32> },
     /// Against the last snapshot's manifest; run by whoever has that.
     Manifest,
 }
@@ -77,16 +81,20 @@ pub struct Undecided {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckOutcome {
     pub findings: Vec<Finding>,
+    /// Whole, and not what is configured: another would not be better, and this one must stay as it is.
+    pub unfit: Vec<Finding>,
     pub undecided: Vec<Undecided>,
     /// Due, but not run here: the manifest.
     pub skipped: Vec<String>,
 }
 
-/// What one check says: nothing, damage, or that it cannot tell.
+/// What one check says: nothing, damage, that it cannot tell, or that the data is whole and not what is configured.
+#[derive(Debug)]
 enum Verdict {
     Good,
     Damaged(String),
     Unknown(String),
+    Unfit(String),
 }
 
 pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
@@ -100,6 +108,7 @@ pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOut
                 command::run(volume, argv, corrupt_codes.as_deref(), limit)
             }
             CheckKind::Sqlite(path) => sqlite::run(volume, path, level, limit),
+            CheckKind::Postgres { path, version } => postgres::run(volume, path, *version, level, limit),
             CheckKind::Manifest => {
                 outcome.skipped.push(check.name());
                 continue;
@@ -109,6 +118,7 @@ pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOut
             Verdict::Good => {}
             Verdict::Damaged(message) => outcome.findings.push(Finding { check: check.name(), message }),
             Verdict::Unknown(reason) => outcome.undecided.push(Undecided { check: check.name(), reason }),
+            Verdict::Unfit(message) => outcome.unfit.push(Finding { check: check.name(), message }),
         }
     }
     outcome
@@ -122,6 +132,7 @@ impl CheckSpec {
             CheckKind::NotEmpty(path) => format!("not_empty {path}"),
             CheckKind::Command { argv, .. } => format!("command {}", argv.join(" ")),
             CheckKind::Sqlite(path) => format!("sqlite {path}"),
+            CheckKind::Postgres { path, .. } => format!("postgres {}", shown(path)),
             CheckKind::Manifest => "manifest".to_owned(),
         }
     }
@@ -140,11 +151,18 @@ impl CheckSpec {
 
     pub fn time_limit(&self) -> Duration {
         let default = match self.kind {
-            CheckKind::Sqlite(_) | CheckKind::Manifest => DEFAULT_READING_TIMEOUT,
+            CheckKind::Sqlite(_) | CheckKind::Postgres { .. } | CheckKind::Manifest => {
+                DEFAULT_READING_TIMEOUT
+            }
             _ => DEFAULT_TIMEOUT,
         };
         self.timeout.unwrap_or(default)
     }
+}
+
+/// The volume itself as it is configured.
+fn shown(path: &RelativePath) -> String {
+    if path.is_root() { ".".to_owned() } else { path.to_string() }
 }
 
 #[cfg(test)]
@@ -161,7 +179,8 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_turn_and_its_time() {
-        let command = |level| check(CheckKind::Command { argv: vec!["x".into()], corrupt_codes: None }, level);
+        let command =
+            |level| check(CheckKind::Command { argv: vec!["x".into()], corrupt_codes: None }, level);
         assert!(!command(None).is_due(Level::Quick));
         assert!(command(Some(LevelFilter::Both)).is_due(Level::Quick));
         assert!(!check(CheckKind::Exists(path("a")), Some(LevelFilter::Full)).is_due(Level::Quick));

@@ -1,0 +1,16 @@
+//! What `init` makes of each kind of check: good data stays and nothing is done, damaged data comes back from the
+//! snapshot, and what cannot be told is a warning. Databases and repositories are those of the real programs, whose own
+//! verdict is asked beside ours.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod checks_support;
+mod support;
+
+#[path = "checks_support/postgres.rs"]
+mod postgres;
