@@ -10,7 +10,14 @@
 )]
 
 mod checks_support;
+mod steps_support;
 mod support;
 
+#[path = "checks_support/files.rs"]
+mod files;
+#[path = "checks_support/git.rs"]
+mod git;
+#[path = "checks_support/http.rs"]
+mod http;
 #[path = "checks_support/postgres.rs"]
 mod postgres;

@@ -360,12 +360,13 @@ fn collect_keys(schema: &Value, at: &str, found: &mut Vec<String>) {
         let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         let items = property.get("items").filter(|items| items.get("properties").is_some());
         if path == "jobs" {
-            // One job is like another, and its request, as that of a step, like that of a hook: explained once.
+            // One job is like another, and its request, as that of a step or a check, like that of a hook: explained once.
             found.extend(
                 property["properties"].as_object().unwrap().keys().map(|name| format!("jobs.{name}")),
             );
             collect_keys(&property["additionalProperties"], "jobs.*", found);
-        } else if property.get("properties").is_some() && path != "jobs.*.http" && path != "init.steps[].http"
+        } else if property.get("properties").is_some()
+            && !["jobs.*.http", "init.steps[].http", "init.checks[].http"].contains(&path.as_str())
         {
             collect_keys(property, &path, found);
         } else if let Some(items) = items.filter(|_| !at.ends_with("hooks") || path == "init.hooks.before") {

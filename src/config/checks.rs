@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::units::Span;
-use crate::config::actions::only_with;
+use crate::config::actions::{HttpFields, only_with};
 use crate::snapshot::RelativePath;
 use crate::volume;
-use crate::volume::check::{CheckKind, LevelFilter};
+use crate::volume::check::{Algorithm, CheckKind, LevelFilter};
 
 /// Before, the first two numbers were the version; beyond, there is a minor version with it or a typing error.
 const MAJORS: std::ops::Range<u32> = 10..100;
@@ -21,7 +21,8 @@ pub struct CheckSpec {
     check: volume::CheckSpec,
 }
 
-/// A check of the volume. Exactly one of `exists`, `not_empty`, `command`, `sqlite`, `postgres` and `manifest` is given.
+/// A check of the volume. Exactly one of `exists`, `not_empty`, `command`, `sqlite`, `postgres`, `git`, `http`,
+/// `checksum_file` and `manifest` is given.
 /// Paths are relative to the volume.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -49,15 +50,39 @@ struct CheckFields {
     /// stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<u32>,
+    /// A bare git repository, or a directory in which all of them are checked: quick, names and headers; full,
+    /// checksums, and that everything is there which the refs lead to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    git: Option<String>,
+    /// A request to a program that knows whether the data is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http: Option<HttpCheckFields>,
+    /// A list of hashes as `sha256sum` writes it: quick, whether the files are there; full, their content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum_file: Option<String>,
+    /// With `checksum_file`: how the hashes were made (default: by their length, SHA-1, SHA-256 or SHA-512).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    algorithm: Option<Algorithm>,
     /// `true`: sizes and hashes against the last snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manifest: Option<bool>,
-    /// When it is run (default: both; a command and the manifest: full).
+    /// When it is run (default: both; a command, a request and the manifest: full).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     level: Option<LevelFilter>,
-    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite`, `postgres` and `manifest`).
+    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite`, `postgres`, `git`,
+    /// `checksum_file` and `manifest`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeout: Option<Span>,
+}
+
+/// A request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+struct HttpCheckFields {
+    #[serde(flatten)]
+    request: HttpFields,
+    /// Statuses that mean damage. Any other that is not expected, or no answer, cannot tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    corrupt: Vec<u16>,
 }
 
 impl CheckSpec {
@@ -112,6 +137,9 @@ impl CheckFields {
         if self.postgres.is_none() {
             only_with("postgres", &[("version", self.version.is_some())])?;
         }
+        if self.checksum_file.is_none() {
+            only_with("checksum_file", &[("algorithm", self.algorithm.is_some())])?;
+        }
         let mut kinds = Vec::new();
         kinds.extend(self.exists.as_ref().map(|text| path(text).map(CheckKind::Exists)));
         kinds.extend(self.not_empty.as_ref().map(|text| path(text).map(CheckKind::NotEmpty)));
@@ -129,6 +157,16 @@ impl CheckFields {
             true => Err("`command` is empty".to_owned()),
             false => Ok(CheckKind::Command { argv: argv.clone(), corrupt_codes: self.corrupt_codes.clone() }),
         }));
+        kinds.extend(self.git.as_ref().map(|text| match cfg!(feature = "git") {
+            true => path_or_volume(text).map(CheckKind::Git),
+            false => Err("checks by `git` are not supported by this build".to_owned()),
+        }));
+        kinds.extend(self.http.as_ref().map(HttpCheckFields::kind));
+        kinds.extend(
+            self.checksum_file.as_ref().map(|text| {
+                path(text).map(|path| CheckKind::ChecksumFile { path, algorithm: self.algorithm })
+            }),
+        );
         kinds.extend(self.manifest.map(|wanted| match wanted {
             true => Ok(CheckKind::Manifest),
             false => Err("`manifest: false` asks for nothing; leave the check out".to_owned()),
@@ -137,10 +175,31 @@ impl CheckFields {
         match (kinds.next(), kinds.next()) {
             (Some(kind), None) => kind,
             _ => {
-                Err("a check is exactly one of exists, not_empty, command, sqlite, postgres, manifest"
+                Err("a check is exactly one of exists, not_empty, command, sqlite, postgres, git, http, checksum_file, \
+                     manifest"
                     .to_owned())
             }
         }
+    }
+}
+
+impl HttpCheckFields {
+    fn kind(&self) -> Result<CheckKind, String> {
+        self.request.fault()?;
+        let request = self.request.action();
+        if self.corrupt.is_empty() {
+            return Err(
+                "`http` needs `corrupt`, the statuses that mean damage: without any it would never find some"
+                    .to_owned(),
+            );
+        }
+        if let Some(status) = self.corrupt.iter().find(|status| !(100..=599).contains(*status)) {
+            return Err(format!("`corrupt`: {status} is not a status from 100 to 599"));
+        }
+        if let Some(status) = self.corrupt.iter().find(|status| request.expects(**status)) {
+            return Err(format!("`corrupt`: {status} is a status that is expected"));
+        }
+        Ok(CheckKind::Http { request: Box::new(request), corrupt: self.corrupt.clone() })
     }
 }
 
@@ -182,6 +241,15 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_shown_nowhere() {
+        let spec = parse("{http: {url: 'https://h/?token=hunter2', headers: {A: hunter2}, corrupt: [409]}}")
+            .unwrap();
+        let shown = format!("{spec:?} {} {}", serde_json::to_string(&spec).unwrap(), spec.check().name());
+        assert!(shown.contains("[409]") && !shown.contains("hunter2"), "{shown}");
+        assert!(!spec.check().is_due(Level::Quick));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for text in [
             "{}",
@@ -199,6 +267,14 @@ mod tests {
             "{postgres: data, version: 170004}",
             "{postgres: data, version: 17.4}",
             "{exists: a, version: 17}",
+            "{http: {url: http://h/}}",
+            "{http: {url: http://h/, corrupt: [204]}}",
+            "{http: {url: http://h/, corrupt: [999]}}",
+            "{http: {url: http://h/, corrupt: [409], expect: [409]}}",
+            "{http: {corrupt: [409]}}",
+            "{checksum_file: a, algorithm: md5}",
+            "{checksum_file: .}",
+            "{sqlite: a, algorithm: sha256}",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

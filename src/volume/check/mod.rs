@@ -1,8 +1,12 @@
 //! Checks whether the data is whole: what can be asked, and what came out. A check that could not run is told
 //! apart from one that found damage, and never leads to a restore.
 
+mod checksum_file;
 mod command;
 mod files;
+#[cfg(feature = "git")]
+mod git;
+mod http;
 mod limit;
 mod postgres;
 mod sqlite;
@@ -13,7 +17,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::action::HttpAction;
 use crate::snapshot::RelativePath;
+pub use checksum_file::Algorithm;
 
 /// For commands and quick looks.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,7 +30,7 @@ const DEFAULT_READING_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSpec {
     pub kind: CheckKind,
-    /// `None`: `both`, and for a command and the manifest `full`, since the start of a healthy volume is a matter of
+    /// `None`: `both`, and for a command, a request and the manifest `full`, since the start of a healthy volume is a matter of
     /// milliseconds.
     pub level: Option<LevelFilter>,
     pub timeout: Option<Duration>,
@@ -43,6 +49,12 @@ pub enum CheckKind {
     Sqlite(RelativePath),
     /// The data directory of a PostgreSQL server, and the first number of the version that is to serve it.
     Postgres { path: RelativePath, version: Option<u32> },
+    /// A bare git repository, or a directory in which all of them are checked.
+    Git(RelativePath),
+    /// A status that the request does not expect is damage if it is one of these, and else says nothing.
+    Http { request: Box<HttpAction>, corrupt: Vec<u16> },
+    /// A list of hashes as `sha256sum` writes it. `None`: of which kind they are is told by their length.
+    ChecksumFile { path: RelativePath, algorithm: Option<Algorithm> },
     /// Against the last snapshot's manifest; run by whoever has that.
     Manifest,
 }
@@ -97,7 +109,8 @@ enum Verdict {
     Unfit(String),
 }
 
-pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
+/// `state_dir` may lie in the volume, and is none of its data.
+pub(crate) fn run(volume: &Path, state_dir: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
     let mut outcome = CheckOutcome::default();
     for check in checks.iter().filter(|check| check.is_due(level)) {
         let limit = check.time_limit();
@@ -109,6 +122,11 @@ pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOut
             }
             CheckKind::Sqlite(path) => sqlite::run(volume, path, level, limit),
             CheckKind::Postgres { path, version } => postgres::run(volume, path, *version, level, limit),
+            CheckKind::Git(path) => check_git((volume, state_dir), path, level, limit),
+            CheckKind::Http { request, corrupt } => http::run(request, corrupt, limit),
+            CheckKind::ChecksumFile { path, algorithm } => {
+                checksum_file::run(volume, path, *algorithm, level, limit)
+            }
             CheckKind::Manifest => {
                 outcome.skipped.push(check.name());
                 continue;
@@ -133,13 +151,17 @@ impl CheckSpec {
             CheckKind::Command { argv, .. } => format!("command {}", argv.join(" ")),
             CheckKind::Sqlite(path) => format!("sqlite {path}"),
             CheckKind::Postgres { path, .. } => format!("postgres {}", shown(path)),
+            CheckKind::Git(path) => format!("git {}", shown(path)),
+            // Its address may hold a token.
+            CheckKind::Http { .. } => "http".to_owned(),
+            CheckKind::ChecksumFile { path, .. } => format!("checksum_file {path}"),
             CheckKind::Manifest => "manifest".to_owned(),
         }
     }
 
     pub fn is_due(&self, level: Level) -> bool {
         let default = match self.kind {
-            CheckKind::Command { .. } | CheckKind::Manifest => LevelFilter::Full,
+            CheckKind::Command { .. } | CheckKind::Http { .. } | CheckKind::Manifest => LevelFilter::Full,
             _ => LevelFilter::Both,
         };
         match self.level.unwrap_or(default) {
@@ -151,13 +173,30 @@ impl CheckSpec {
 
     pub fn time_limit(&self) -> Duration {
         let default = match self.kind {
-            CheckKind::Sqlite(_) | CheckKind::Postgres { .. } | CheckKind::Manifest => {
-                DEFAULT_READING_TIMEOUT
-            }
+            CheckKind::Sqlite(_)
+            | CheckKind::Postgres { .. }
+            | CheckKind::Git(_)
+            | CheckKind::ChecksumFile { .. }
+            | CheckKind::Manifest => DEFAULT_READING_TIMEOUT,
             _ => DEFAULT_TIMEOUT,
         };
         self.timeout.unwrap_or(default)
     }
+}
+
+#[cfg(feature = "git")]
+fn check_git(
+    (volume, state_dir): (&Path, &Path),
+    path: &RelativePath,
+    level: Level,
+    limit: Duration,
+) -> Verdict {
+    git::run(volume, state_dir, path, level, limit)
+}
+
+#[cfg(not(feature = "git"))]
+fn check_git(_: (&Path, &Path), _: &RelativePath, _: Level, _: Duration) -> Verdict {
+    Verdict::Unknown("git is not supported by this build".to_owned())
 }
 
 /// The volume itself as it is configured.
@@ -196,7 +235,7 @@ mod tests {
         std::fs::write(dir.path().join("file"), "x").unwrap();
         let exists = ["file", "gone", "file/below"].map(|name| check(CheckKind::Exists(path(name)), None));
         let checks = [&exists[..], &[check(CheckKind::Manifest, Some(LevelFilter::Both))]].concat();
-        let outcome = run(dir.path(), &checks, Level::Quick);
+        let outcome = run(dir.path(), &dir.path().join(".volkeep"), &checks, Level::Quick);
         assert_eq!(outcome.findings.len(), 1);
         assert_eq!(outcome.findings[0].check, "exists gone");
         assert_eq!(outcome.undecided.len(), 1);
