@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
 
     fn one(&mut self, name: Name, wanted: Wanted, tally: &mut Tally) -> io::Result<()> {
         self.read += 1;
-        if self.read % BEFORE_FORGETTING == 0 {
+        if self.read.is_multiple_of(BEFORE_FORGETTING) {
             self.odb = open(&self.objects)?;
         }
         let read = self.odb.read_header(name.git()).and_then(|(size, kind)| match kind {

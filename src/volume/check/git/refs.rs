@@ -181,8 +181,9 @@ fn content(bytes: &[u8]) -> Result<Content, &'static str> {
 /// Others than git put their files there too: those are not refs to git either. A lock is left by a crash.
 fn is_name(name: &str) -> bool {
     let odd = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
-    !(name.starts_with('.') || name.ends_with(".lock") || name.ends_with('.'))
-        && !(name.contains("..") || name.contains("@{") || name.contains(odd))
+    let at_its_ends = name.starts_with('.') || name.ends_with(".lock") || name.ends_with('.');
+    let inside = name.contains("..") || name.contains("@{") || name.contains(odd);
+    !at_its_ends && !inside
 }
 
 pub(super) fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
