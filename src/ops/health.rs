@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
 use crate::base::within::within;
-use crate::ops::Scope;
+use crate::ops::{OpsError, Scope};
 use crate::repository::Repository;
 use crate::snapshot::{Entry, Kind, SnapshotId};
 use crate::tree::{FileKind, Root, Stat};
@@ -50,6 +50,20 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
         tracing::error!(check = finding.check, finding = finding.message, "damage");
     }
     outcome
+}
+
+/// As `examine`, for a volume that is what its marker says. One that was begun empty and still is has nothing yet that could
+/// be damaged: the app may have been stopped before it wrote anything.
+pub fn examine_begun(
+    scope: &Scope,
+    marker: Option<&Marker>,
+    checks: &[CheckSpec],
+    level: Level,
+) -> Result<CheckOutcome, OpsError> {
+    match scope.holds_data()? {
+        true => Ok(examine(scope, marker, checks, level)),
+        false => Ok(CheckOutcome::default()),
+    }
 }
 
 /// The newest snapshot that this volume made or came from, and the location of the repository that has it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ops::health::examine;
+use crate::ops::health::examine_begun;
 use crate::ops::reach::{ask_each, combine, find_newer};
 use crate::ops::{OpsError, Scope};
 use crate::repository::LeaseInfo;
@@ -72,7 +72,7 @@ pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
     let mut unfit = Vec::new();
     let state = match (state, &marker) {
         (state @ (State::Healthy | State::Dirty), Some(marker)) => {
-            let outcome = examine(scope, Some(marker), &options.checks, Level::Quick);
+            let outcome = examine_begun(scope, Some(marker), &options.checks, Level::Quick)?;
             unfit = outcome.unfit;
             if outcome.findings.is_empty() {
                 (newer, leases) = look_around(scope, marker, options.stale_timeout);

@@ -15,7 +15,7 @@ use crate::base::process::{self, CommandSpec};
 use crate::hook::Hooks;
 use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep};
 use crate::ops::error::{Refusal, findings_line};
-use crate::ops::health::examine;
+use crate::ops::health::{examine, examine_begun};
 use crate::ops::init::decide::{Action, Facts, Failure, Policy, Seen, decide, needs_repository};
 use crate::ops::init::hooks::{Before, with_hooks};
 use crate::ops::init::steps::StepReport;
@@ -135,7 +135,7 @@ fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Resu
     let state = match state {
         // A sidecar marks the volume dirty for as long as it runs.
         State::Healthy | State::Dirty => {
-            let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Quick);
+            let outcome = examine_begun(scope, marker.as_ref(), &options.checks, Level::Quick)?;
             if outcome.findings.is_empty() { State::Healthy } else { State::Corrupt(outcome.findings) }
         }
         other => other,
@@ -172,7 +172,7 @@ fn look(scope: &Scope, options: &InitOptions) -> Result<Look, OpsError> {
         State::Healthy | State::Dirty => {
             let suspect = marker.as_ref().is_some_and(|marker| marker.distrusted.is_some());
             let level = if suspect || state == State::Dirty { Level::Full } else { Level::Quick };
-            let outcome = examine(scope, marker.as_ref(), &options.checks, level);
+            let outcome = examine_begun(scope, marker.as_ref(), &options.checks, level)?;
             if outcome.findings.is_empty() {
                 unfit = outcome.unfit;
                 newer =
