@@ -46,7 +46,7 @@ pub fn verdict(lab: &Lab, level: &str) -> (String, String) {
     (word.to_owned(), said)
 }
 
-fn volume(lab: &Lab) -> Volume {
+pub fn volume(lab: &Lab) -> Volume {
     Volume::new(VolumeOptions::new(lab.volume(), lab.state_dir(), "laboratory")).unwrap()
 }
 

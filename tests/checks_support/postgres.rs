@@ -7,8 +7,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use volkeep::base::clock::{Clock, SystemClock};
+use volkeep::volume::Holder;
 
-use super::checks_support::{FULL, QUICK, check, comes_back, cut, expect, flip, verdict};
+use super::checks_support::{FULL, QUICK, check, comes_back, cut, expect, flip, verdict, volume};
 use super::support::{Lab, Layout, copy, remove_all, run, shell};
 
 /// One cluster with some rows, shut down, and its copy from when it was killed: made once, for all tests.
@@ -98,6 +100,9 @@ fn good_clusters_are_left_alone() {
         check(&mut lab, &format!("{{postgres: main, version: {}}}", major()));
         expect(&lab, FULL, "good", "");
     }
+    let mut slow = lab(&clusters().clean);
+    check(&mut slow, "{postgres: main, timeout: 1ms}");
+    expect(&slow, FULL, "unknown", "not done within");
     assert!(pages_are_right(&lab(&clusters().clean)));
     // The volume itself.
     let mut lab = Lab::filled(Layout::MountPoint, |volume| {
@@ -222,6 +227,15 @@ fn another_version_than_the_configured_one_stops_the_app_and_touches_nothing() {
     let status = lab.ok(&["status", "--json"]).json();
     assert_eq!(status["state"], "healthy");
     assert_eq!(status["unfit"][0]["check"], "postgres main");
+    // The app beside a sidecar runs already.
+    let volume = volume(&lab);
+    let clock = SystemClock::default();
+    let who = Holder { mode: "sidecar".into(), pod: "p".into(), host: "h".into(), since: clock.now() };
+    let sidecar = volume.hold_sidecar_lock(&who, &clock).unwrap();
+    let passed = lab.ok(&["init", "--json"]);
+    assert_eq!(passed.json()["action"], "nothing");
+    assert!(passed.stderr.contains("not what is configured"), "{passed}");
+    drop(sidecar);
     // A backup is what an upgrade starts with.
     let stored = lab.ok(&["backup"]);
     assert!(stored.stderr.contains("not what is configured"), "{stored}");

@@ -115,12 +115,14 @@ pub(crate) fn run(volume: &Path, state_dir: &Path, checks: &[CheckSpec], level: 
     for check in checks.iter().filter(|check| check.is_due(level)) {
         let limit = check.time_limit();
         let verdict = match &check.kind {
-            CheckKind::Exists(path) => files::exists(volume, path),
-            CheckKind::NotEmpty(path) => files::not_empty(volume, path),
+            CheckKind::Exists(path) => apart(limit, volume, path, files::exists),
+            CheckKind::NotEmpty(path) => apart(limit, volume, path, files::not_empty),
             CheckKind::Command { argv, corrupt_codes } => {
                 command::run(volume, argv, corrupt_codes.as_deref(), limit)
             }
-            CheckKind::Sqlite(path) => sqlite::run(volume, path, level, limit),
+            CheckKind::Sqlite(path) => {
+                apart(limit, volume, path, move |volume, path| sqlite::run(volume, path, level, limit))
+            }
             CheckKind::Postgres { path, version } => postgres::run(volume, path, *version, level, limit),
             CheckKind::Git(path) => check_git((volume, state_dir), path, level, limit),
             CheckKind::Http { request, corrupt } => http::run(request, corrupt, limit),
@@ -182,6 +184,17 @@ impl CheckSpec {
         };
         self.timeout.unwrap_or(default)
     }
+}
+
+/// So that a file system that hangs is not waited for.
+fn apart(
+    span: Duration,
+    volume: &Path,
+    path: &RelativePath,
+    look: impl FnOnce(&Path, &RelativePath) -> Verdict + Send + 'static,
+) -> Verdict {
+    let (volume, path) = (volume.to_owned(), path.clone());
+    limit::limited(span, move |_| look(&volume, &path))
 }
 
 #[cfg(feature = "git")]
