@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 use volkeep::base::clock::{Clock, SystemClock};
@@ -13,16 +13,18 @@ use volkeep::volume::Holder;
 use super::checks_support::{FULL, QUICK, check, comes_back, cut, expect, flip, verdict, volume};
 use super::support::{Lab, Layout, copy, remove_all, run, shell};
 
-/// One cluster with some rows, shut down, and its copy from when it was killed: made once, for all tests.
+/// One cluster with some rows, shut down, and its copy from when it was killed: made once for all tests that run at the
+/// same time, and gone with the last of them.
 struct Clusters {
     _root: TempDir,
     clean: PathBuf,
     killed: PathBuf,
 }
 
-fn clusters() -> &'static Clusters {
-    static MADE: OnceLock<Clusters> = OnceLock::new();
-    MADE.get_or_init(|| {
+fn clusters() -> Arc<Clusters> {
+    static MADE: Mutex<Weak<Clusters>> = Mutex::new(Weak::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.upgrade().unwrap_or_else(|| {
         let root = tempfile::Builder::new().prefix("volkeep-clusters-").tempdir().unwrap();
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let (clean, killed) = (root.path().join("clean"), root.path().join("killed"));
@@ -40,7 +42,9 @@ fn clusters() -> &'static Clusters {
         let mut command = as_user(Path::new("bash"));
         command.args(["-c", script, "make"]).args([&bin(), &clean, &killed]).arg(root.path());
         run(&mut command).expect_code(0);
-        Clusters { _root: root, clean, killed }
+        let clusters = Arc::new(Clusters { _root: root, clean, killed });
+        *made = Arc::downgrade(&clusters);
+        clusters
     })
 }
 
@@ -92,7 +96,8 @@ fn pages_are_right(lab: &Lab) -> bool {
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
 fn good_clusters_are_left_alone() {
-    for cluster in [&clusters().clean, &clusters().killed] {
+    let made = clusters();
+    for cluster in [&made.clean, &made.killed] {
         let mut lab = lab(cluster);
         for level in [QUICK, FULL] {
             expect(&lab, level, "good", "");
@@ -100,13 +105,13 @@ fn good_clusters_are_left_alone() {
         check(&mut lab, &format!("{{postgres: main, version: {}}}", major()));
         expect(&lab, FULL, "good", "");
     }
-    let mut slow = lab(&clusters().clean);
+    let mut slow = lab(&made.clean);
     check(&mut slow, "{postgres: main, timeout: 1ms}");
     expect(&slow, FULL, "unknown", "not done within");
-    assert!(pages_are_right(&lab(&clusters().clean)));
+    assert!(pages_are_right(&lab(&made.clean)));
     // The volume itself.
     let mut lab = Lab::filled(Layout::MountPoint, |volume| {
-        copy(&clusters().clean, &volume.join("t"));
+        copy(&made.clean, &volume.join("t"));
         shell("mv \"$1\"/t/* \"$1\" && rmdir \"$1\"/t", &[volume.as_os_str()]);
     });
     check(&mut lab, "{postgres: .}");
@@ -117,7 +122,8 @@ fn good_clusters_are_left_alone() {
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
 fn what_a_server_cannot_start_on_is_damage_at_a_quick_look() {
-    let lab = lab(&clusters().clean);
+    let made = clusters();
+    let lab = lab(&made.clean);
     let control = main(&lab).join("global/pg_control");
     let whole = fs::read(&control).unwrap();
     for (broken, part) in [
@@ -159,7 +165,8 @@ fn what_a_server_cannot_start_on_is_damage_at_a_quick_look() {
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
 fn a_page_with_a_flipped_bit_is_damage_at_a_full_look() {
-    let lab = lab(&clusters().clean);
+    let made = clusters();
+    let lab = lab(&made.clean);
     let table = main(&lab).join(table());
     assert!(fs::metadata(&table).unwrap().len() > 20 * 8192);
     flip(&table, 17 * 8192 + 4321);
@@ -172,7 +179,7 @@ fn a_page_with_a_flipped_bit_is_damage_at_a_full_look() {
     flip(&table.with_file_name(format!("{}_vm", table.file_name().unwrap().to_str().unwrap())), 100);
     expect(&lab, FULL, "unknown", "_vm");
     // In a cluster that was killed the log would put it right.
-    let killed = self::lab(&clusters().killed);
+    let killed = self::lab(&made.killed);
     flip(&main(&killed).join(self::table()), 17 * 8192 + 4321);
     expect(&killed, FULL, "good", "");
 }
@@ -180,7 +187,8 @@ fn a_page_with_a_flipped_bit_is_damage_at_a_full_look() {
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
 fn a_cluster_without_its_log_is_damaged_unless_the_log_comes_from_elsewhere() {
-    for cluster in [&clusters().clean, &clusters().killed] {
+    let made = clusters();
+    for cluster in [&made.clean, &made.killed] {
         let lab = lab(cluster);
         let controldata =
             run(as_user(&bin().join("pg_controldata")).arg("-D").arg(cluster)).expect_code(0).stdout;
@@ -208,7 +216,8 @@ fn a_cluster_without_its_log_is_damaged_unless_the_log_comes_from_elsewhere() {
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
 fn another_version_than_the_configured_one_stops_the_app_and_touches_nothing() {
-    let mut lab = lab(&clusters().clean);
+    let made = clusters();
+    let mut lab = lab(&made.clean);
     let repair = lab.path("repaired");
     lab.set("VOLKEEP_INIT_REPAIR_COMMAND", format!("touch,{}", repair.display()));
     check(&mut lab, &format!("{{postgres: main, version: {}}}", major() + 1));
@@ -257,7 +266,8 @@ fn another_version_than_the_configured_one_stops_the_app_and_touches_nothing() {
 #[test]
 #[ignore = "needs PostgreSQL: tests/run"]
 fn a_server_at_work_is_no_damage() {
-    let lab = lab(&clusters().clean);
+    let made = clusters();
+    let lab = lab(&made.clean);
     shell(
         "chmod 755 \"$1\" \"$1\"/volume && chown -R postgres \"$1\"/volume/data && mkdir -m 777 \"$1\"/run",
         &[lab.path("").as_os_str()],
