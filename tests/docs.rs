@@ -355,7 +355,8 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 
 /// As they are written in the tables: `volume.path`, `repositories[].url`.
 /// Their own row says where their keys are explained.
-const SAME_AS_ELSEWHERE: [&str; 9] = [
+const SAME_AS_ELSEWHERE: [&str; 10] = [
+    "init.checks[].http",
     "jobs.*.http",
     "init.steps[].http",
     "init.steps[].fetch.basic_auth",

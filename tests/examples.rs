@@ -108,7 +108,9 @@ fn every_compose_file_is_valid_and_keeps_volkeep_in_its_bounds() {
         // What stands for a server of the user's has the keys to it, and CouchDB's first password is for both.
         for (title, service) in services {
             let image = service["image"].as_str().unwrap();
-            if image.starts_with("volkeep:") || ["s3", "git", "couchdb", "downloads", "hooks"].contains(&title.as_str()) {
+            if image.starts_with("volkeep:")
+                || ["s3", "git", "couchdb", "downloads", "hooks"].contains(&title.as_str())
+            {
                 continue;
             }
             for secret in secrets(service) {

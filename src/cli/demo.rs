@@ -14,11 +14,11 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::render::grouped;
 use crate::cli::scope::scope_of;
+use crate::config::checks::CheckSpec;
 use crate::config::model::{Config, RepositoryConfig};
 use crate::config::repository_url::RepositoryUrl;
 use crate::ops::{self, OpsError, Scope};
 use crate::tree::{EntryReader, FileKind, Root, Walk, WalkOptions};
-use crate::volume::check::{CheckKind, CheckSpec};
 
 const FILES: usize = 5_000;
 const DATABASE: &str = "app.db";
@@ -133,9 +133,8 @@ fn configuration(place: &Path) -> Result<Config, Failure> {
     config.volume.state_dir = place.join("volume/.volkeep");
     config.volume.identity = "demo".to_owned();
     config.init.create_repository = true;
-    let database =
-        crate::snapshot::RelativePath::new(DATABASE).map_err(|error| Failure::of(Exit::Failed, &error))?;
-    config.init.checks = vec![CheckSpec { kind: CheckKind::Sqlite(database), level: None, timeout: None }];
+    let check = CheckSpec::sqlite(DATABASE).map_err(|error| Failure::new(Exit::Failed, error))?;
+    config.init.checks = vec![check];
     config.repositories =
         vec![RepositoryConfig { url: RepositoryUrl::File(place.join("repository")), ..Default::default() }];
     fs::create_dir(place.join("volume")).map_err(OpsError::io("create", place))?;

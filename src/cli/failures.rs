@@ -160,6 +160,10 @@ fn refusal(reason: &Refusal) -> &'static str {
         Refusal::SnapshotFailsChecks { .. } => {
             "choose an older one: `volkeep snapshots`, then `volkeep restore --force SNAPSHOT`"
         }
+        Refusal::Unfit { .. } => {
+            "nothing is wrong with the data, and it stays as it is: start the version of the app that it is of, or \
+             upgrade it by the app's own means. If the configuration is wrong, put the check right in init.checks"
+        }
         Refusal::LostWithoutSnapshot => {
             "is the right volume mounted, and the right repository named? To start anew, remove the state directory"
         }

@@ -115,6 +115,9 @@ fn describe(status: &Status) -> String {
     for finding in &status.findings {
         line("damage", format!("{}: {}", finding.check, finding.message));
     }
+    for unfit in &status.unfit {
+        line("unfit", format!("{}: {}", unfit.check, unfit.message));
+    }
     if let Some(holder) = &status.sidecar {
         line("sidecar", Holder::describe(Some(holder)));
     }

@@ -5,7 +5,6 @@ use std::path::{Component, Path};
 
 use ignore::gitignore::GitignoreBuilder;
 
-use crate::base::units::Span;
 use crate::config::error::ConfigError;
 use crate::config::model::{Compression, Config, VolumeConfig};
 use crate::config::origin::Origin;
@@ -168,7 +167,7 @@ fn numbers(config: &Config, found: &mut Vec<Finding>) {
         ("init.repair.timeout".to_owned(), init.repair.timeout),
     ];
     for (number, check) in init.checks.iter().enumerate() {
-        spans.extend(check.timeout.map(|time| (format!("init.checks[{number}].timeout"), Span(time))));
+        spans.extend(check.timeout().map(|span| (format!("init.checks[{number}].timeout"), span)));
     }
     for (key, span) in spans {
         if span.0.is_zero() {

@@ -84,7 +84,7 @@ fn everything_wrong_is_reported_at_once_with_key_line_and_nearest_name() {
         scene.errors(),
         [
             "unknown key `volume.pth` (config.yaml line 2); did you mean `path`?",
-            "`init.checks[0]` (config.yaml line 10): a check is exactly one of exists, not_empty, command, sqlite, manifest",
+            "`init.checks[0]` (config.yaml line 10): a check is exactly one of exists, not_empty, command, sqlite, postgres, git, http, checksum_file, manifest",
             "`repositories[0].compression` (config.yaml line 7): unknown variant `lz4`, expected one of `zstd`, `gzip`, `none`",
             "`repositories[0].url` (config.yaml line 6): `ftp://host/x`: `ftp` is not supported; addresses begin with file://, s3://, git+ssh://, git+https:// or git+file://",
             "`volume.lock_wait` (config.yaml line 4): `soon` is not a duration such as 90s, 10m or 1h30m",

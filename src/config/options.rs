@@ -26,7 +26,7 @@ use crate::step::BucketSource;
 use crate::step::{FileSource, Source, Step};
 use crate::store::StoreOptions;
 use crate::tree::{ExcludeError, Excludes};
-use crate::volume::{QuarantineOptions, VolumeOptions};
+use crate::volume::{CheckSpec, QuarantineOptions, VolumeOptions};
 
 /// A server that is well may think for this long.
 #[cfg(any(feature = "git", feature = "s3"))]
@@ -163,7 +163,7 @@ impl Config {
             },
             timeout: init.timeout.0,
             stale_timeout: init.stale_timeout.0,
-            checks: init.checks.clone(),
+            checks: self.checks(),
             repair: init.repair.options(),
             archive: init.archive.clone(),
             hooks: init.hooks.options(),
@@ -199,7 +199,7 @@ impl Config {
 
     pub fn backup_options(&self, allow_shrink: bool, dry_run: bool) -> BackupOptions {
         BackupOptions {
-            checks: self.init.checks.clone(),
+            checks: self.checks(),
             max_shrink_percent: self.backup.max_shrink.0,
             allow_empty: self.backup.allow_empty,
             allow_shrink,
@@ -214,7 +214,11 @@ impl Config {
     }
 
     pub fn status_options(&self) -> StatusOptions {
-        StatusOptions { checks: self.init.checks.clone(), stale_timeout: self.init.stale_timeout.0 }
+        StatusOptions { checks: self.checks(), stale_timeout: self.init.stale_timeout.0 }
+    }
+
+    fn checks(&self) -> Vec<CheckSpec> {
+        self.init.checks.iter().map(|spec| spec.check()).collect()
     }
 }
 

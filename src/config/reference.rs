@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn what_is_the_same_is_said_once() {
         let page = page();
-        // Requests of hooks and jobs, and those of steps, which know more.
-        assert_eq!(page.matches(".unix_socket`**").count(), 2, "{page}");
+        // Requests of hooks and jobs, and those of checks and of steps, which know more.
+        assert_eq!(page.matches(".unix_socket`**").count(), 3, "{page}");
         assert!(page.contains("\n### jobs.*\n"), "{page}");
         assert!(page.contains("are those of [`jobs.backup`](#jobsbackup)."), "{page}");
     }

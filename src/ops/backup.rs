@@ -131,7 +131,8 @@ fn adopt_if_new(scope: &Scope, options: &BackupOptions) -> Result<(), OpsError> 
     Ok(())
 }
 
-/// A broken volume must not become the newest snapshot.
+/// A broken volume must not become the newest snapshot. One that is whole and only not what is configured is worth as
+/// much as any: it is what an upgrade by hand starts from.
 fn refuse_damage(
     scope: &Scope,
     options: &BackupOptions,
@@ -142,7 +143,7 @@ fn refuse_damage(
     if outcome.findings.is_empty() {
         return Ok(());
     }
-    Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome) }))
+    Err(OpsError::refused(Refusal::Corrupt { findings: findings_line(&outcome.findings) }))
 }
 
 fn one(

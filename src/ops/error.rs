@@ -11,7 +11,7 @@ use crate::hook::HookError;
 use crate::repository::{Absent, RepositoryError};
 use crate::snapshot::summary::PickError;
 use crate::step::StepError;
-use crate::volume::{CheckOutcome, VolumeError};
+use crate::volume::{Finding, VolumeError};
 
 #[derive(Debug, Error)]
 pub enum OpsError {
@@ -90,6 +90,8 @@ pub enum Refusal {
         if *repair { "a repair of the volume was begun" } else { "damage was found on the volume" }
     )]
     Damaged { repair: bool },
+    #[error("the data is whole, but not what is configured ({findings})")]
+    Unfit { findings: String },
     #[error("the volume lost its data, and the repository has no snapshot to bring it back")]
     LostWithoutSnapshot,
     #[error("a restore of snapshot {snapshot} was begun and not finished")]
@@ -177,10 +179,10 @@ fn joined(parts: &[impl ToString]) -> String {
     parts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The findings in one line, for messages.
-pub fn findings_line(outcome: &CheckOutcome) -> String {
+/// In one line, for messages.
+pub fn findings_line(findings: &[Finding]) -> String {
     let lines: Vec<String> =
-        outcome.findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
+        findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
     lines.join("; ")
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::base::hash::Hash;
 use crate::base::timestamp::Timestamp;
 use crate::base::within::within;
-use crate::ops::Scope;
+use crate::ops::{OpsError, Scope};
 use crate::repository::Repository;
 use crate::snapshot::{Entry, Kind, SnapshotId};
 use crate::tree::{FileKind, Root, Stat};
@@ -16,7 +16,8 @@ use crate::volume::{CheckOutcome, CheckSpec, Finding, Level, Marker, Origin};
 /// Findings of one kind that are named.
 const NAMED: usize = 20;
 
-/// Runs what is due. "Could not tell" goes to the log and counts as good: it must never lead to a restore.
+/// Runs what is due. "Could not tell" goes to the log and counts as good: it must never lead to a restore. Neither must
+/// what is unfit; whether the app may start on it is for the caller.
 pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], level: Level) -> CheckOutcome {
     let mut outcome = scope.volume.run_checks(checks, level);
     if !outcome.skipped.is_empty() {
@@ -38,10 +39,31 @@ pub fn examine(scope: &Scope, marker: Option<&Marker>, checks: &[CheckSpec], lev
     for undecided in &outcome.undecided {
         tracing::warn!(check = undecided.check, reason = undecided.reason, "this check could not tell");
     }
+    for unfit in &outcome.unfit {
+        tracing::warn!(
+            check = unfit.check,
+            finding = unfit.message,
+            "the data is whole, and not what is configured"
+        );
+    }
     for finding in &outcome.findings {
         tracing::error!(check = finding.check, finding = finding.message, "damage");
     }
     outcome
+}
+
+/// As `examine`, for a volume that is what its marker says. One that was begun empty and still is has nothing yet that could
+/// be damaged: the app may have been stopped before it wrote anything.
+pub fn examine_begun(
+    scope: &Scope,
+    marker: Option<&Marker>,
+    checks: &[CheckSpec],
+    level: Level,
+) -> Result<CheckOutcome, OpsError> {
+    match scope.holds_data()? {
+        true => Ok(examine(scope, marker, checks, level)),
+        false => Ok(CheckOutcome::default()),
+    }
 }
 
 /// The newest snapshot that this volume made or came from, and the location of the repository that has it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ops::health::examine;
+use crate::ops::health::examine_begun;
 use crate::ops::reach::{ask_each, combine, find_newer};
 use crate::ops::{OpsError, Scope};
 use crate::repository::LeaseInfo;
@@ -39,6 +39,9 @@ pub struct Status {
     pub damage: Option<Damage>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What is whole, and not as it is configured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<Finding>,
     /// The later snapshot of another volume that makes this one stale.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newer: Option<Summary>,
@@ -69,9 +72,11 @@ pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
     let Inspection { state, marker, .. } = scope.volume.inspect()?;
     let mut newer = None;
     let mut leases = Vec::new();
+    let mut unfit = Vec::new();
     let state = match (state, &marker) {
         (state @ (State::Healthy | State::Dirty), Some(marker)) => {
-            let outcome = examine(scope, Some(marker), &options.checks, Level::Quick);
+            let outcome = examine_begun(scope, Some(marker), &options.checks, Level::Quick)?;
+            unfit = outcome.unfit;
             if outcome.findings.is_empty() {
                 (newer, leases) = look_around(scope, marker, options.stale_timeout);
                 if newer.is_some() { State::Stale } else { state }
@@ -99,6 +104,7 @@ pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
             State::Corrupt(findings) => findings,
             _ => Vec::new(),
         },
+        unfit,
         newer,
         leases,
         sidecar: scope.volume.sidecar_running()?,

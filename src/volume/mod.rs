@@ -176,7 +176,7 @@ impl Volume {
 
     /// `level` decides which checks run and how thorough they are. Findings mean corrupt; undecided ones do not.
     pub fn run_checks(&self, checks: &[CheckSpec], level: Level) -> CheckOutcome {
-        check::run(&self.places.path, checks, level)
+        check::run(&self.places.path, &self.places.state_dir, checks, level)
     }
 
     /// Whether a sweep could find something: quarantine, or what is left of a copy that was cut off.

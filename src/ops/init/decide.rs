@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::ops::error::Refusal;
-use crate::volume::{Phase, RestoreTarget, State};
+use crate::ops::error::{Refusal, findings_line};
+use crate::volume::{Finding, Phase, RestoreTarget, State};
 
 /// What to do with data of unknown origin while backups exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Facts<'a> {
     pub sidecar: bool,
     /// Whether there is anything on the volume now.
     pub holds_data: bool,
+    /// Whole, and not what is configured.
+    pub unfit: &'a [Finding],
     /// The damage was there right after the restore of this, the newest, snapshot.
     pub distrusted: Option<&'a str>,
 }
@@ -60,7 +62,15 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// A state, and nothing else that is known.
     pub fn of(state: &'a State) -> Self {
-        Self { state, lost: false, seen: Seen::Unasked, sidecar: false, holds_data: false, distrusted: None }
+        Self {
+            state,
+            lost: false,
+            seen: Seen::Unasked,
+            sidecar: false,
+            holds_data: false,
+            unfit: &[],
+            distrusted: None,
+        }
     }
 }
 
@@ -132,9 +142,14 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
     if facts.sidecar && !matches!(facts.state, State::Healthy | State::Mismatch { .. }) {
         return Fail { why: Failure::InUse };
     }
+    // The app that runs beside a sidecar has started on it already.
+    let unfit = !facts.unfit.is_empty() && !facts.sidecar;
     match (facts.state, facts.seen) {
         (State::Mismatch { found, expected }, _) => {
             Fail { why: Failure::Mismatch { found: found.clone(), expected: expected.clone() } }
+        }
+        (State::Healthy | State::Dirty, _) if unfit => {
+            refuse(Refusal::Unfit { findings: findings_line(facts.unfit) })
         }
         (State::Healthy | State::Dirty, _) => Nothing,
 
@@ -173,12 +188,12 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
             // Restoring it again would fill the quarantine and end here once more.
             Some(snapshot) => refuse(Refusal::SnapshotFailsChecks {
                 snapshot: snapshot.to_owned(),
-                findings: in_one_line(findings),
+                findings: findings_line(findings),
             }),
             None => Restore,
         },
         (State::Corrupt(findings), Seen::Nothing) => {
-            refuse(Refusal::CorruptWithoutSnapshot { findings: in_one_line(findings) })
+            refuse(Refusal::CorruptWithoutSnapshot { findings: findings_line(findings) })
         }
         (State::Corrupt(_), Seen::Absent) => absent,
         (State::Corrupt(_), Seen::OutOfReach | Seen::Unasked) => out_of_reach,
@@ -193,6 +208,7 @@ pub fn decide(facts: &Facts<'_>, policy: &Policy) -> Action {
         (State::Stale, _) => match policy.on_stale {
             // The snapshot's name is filled in by whoever saw it.
             OnStale::Fail => refuse(Refusal::Stale { snapshot: String::new(), host: String::new() }),
+            OnStale::Keep if unfit => refuse(Refusal::Unfit { findings: findings_line(facts.unfit) }),
             OnStale::Keep => Keep,
             OnStale::Restore => Restore,
         },
@@ -203,15 +219,10 @@ fn is_archive(target: &RestoreTarget) -> bool {
     target.snapshot.starts_with("archive-")
 }
 
-pub(super) fn in_one_line(findings: &[crate::volume::Finding]) -> String {
-    let lines: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.check, f.message)).collect();
-    lines.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volume::{Finding, Progress};
+    use crate::volume::Progress;
 
     const ALL_SEEN: [Seen; 4] = [Seen::Snapshots, Seen::Nothing, Seen::Absent, Seen::OutOfReach];
 
@@ -298,6 +309,37 @@ mod tests {
                     _ => "in use",
                 };
                 assert_eq!(code(&action), expected, "{name} {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_app_starts_on_data_that_is_not_what_is_configured() {
+        let unfit = [Finding { check: "postgres .".into(), message: "of 16".into() }];
+        let policy = |on_stale| Policy { on_stale, ..Policy::default() };
+        for (name, state) in states() {
+            for seen in ALL_SEEN {
+                for (on_stale, sidecar) in [
+                    (OnStale::Fail, false),
+                    (OnStale::Keep, false),
+                    (OnStale::Restore, false),
+                    (OnStale::Keep, true),
+                ] {
+                    let facts = Facts { sidecar, ..facts(&state, seen) };
+                    let fit = decide(&facts, &policy(on_stale));
+                    let decided = decide(&Facts { unfit: &unfit, ..facts }, &policy(on_stale));
+                    // Nothing else than a start is kept from happening, least of all a restore.
+                    let refused = matches!(fit, Action::Nothing | Action::Keep) && !sidecar;
+                    match decided {
+                        Action::Fail { why: Failure::Refused(Refusal::Unfit { findings }) } => {
+                            assert!(
+                                refused && findings == "postgres .: of 16",
+                                "{name} {seen:?} {on_stale:?}"
+                            );
+                        }
+                        other => assert!(!refused && other == fit, "{name} {seen:?} {on_stale:?}"),
+                    }
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use super::InitOptions;
 use super::decide::{Action, Facts, Seen, decide, needs_repository};
-use crate::ops::health::examine;
+use crate::ops::health::examine_begun;
 use crate::ops::reach::{Newer, Offer, ask, newer_elsewhere, newest_within};
 use crate::ops::{OpsError, Scope};
 use crate::repository::Repository;
@@ -16,6 +16,8 @@ pub(super) struct Found {
     pub(super) lost: bool,
     pub(super) holds_data: bool,
     pub(super) newer: Option<Newer>,
+    /// Whole, and not what is configured.
+    pub(super) unfit: Vec<Finding>,
 }
 
 /// What was found and decided, with what is needed to act on it.
@@ -29,6 +31,7 @@ pub(super) fn look(scope: &Scope, options: &InitOptions) -> Result<Found, OpsErr
     let Inspection { state, marker, mut lost } = scope.volume.inspect()?;
     let holds_data = scope.holds_data()?;
     let mut newer = None;
+    let mut unfit = Vec::new();
     let state = match state {
         State::Healthy | State::Dirty if !holds_data && has_stored_data(scope, marker.as_ref(), options) => {
             lost = true;
@@ -37,9 +40,10 @@ pub(super) fn look(scope: &Scope, options: &InitOptions) -> Result<Found, OpsErr
         State::Healthy | State::Dirty => {
             let suspect = marker.as_ref().is_some_and(Marker::is_suspect);
             let level = if suspect || state == State::Dirty { Level::Full } else { Level::Quick };
-            let outcome = examine(scope, marker.as_ref(), &options.checks, level);
+            let outcome = examine_begun(scope, marker.as_ref(), &options.checks, level)?;
             let outcome = with_what_was_known(outcome, marker.as_ref(), holds_data);
             if outcome.findings.is_empty() {
+                unfit = outcome.unfit;
                 newer =
                     marker.as_ref().and_then(|m| newer_elsewhere(scope, m, options.stale_timeout)).flatten();
                 if newer.is_some() { State::Stale } else { state }
@@ -49,7 +53,7 @@ pub(super) fn look(scope: &Scope, options: &InitOptions) -> Result<Found, OpsErr
         }
         other => other,
     };
-    Ok(Found { state, marker, lost, holds_data, newer })
+    Ok(Found { state, marker, lost, holds_data, newer, unfit })
 }
 
 /// Damage that was found before is not gone because a check cannot tell any more, as about a database that a killed
@@ -70,7 +74,7 @@ fn with_what_was_known(mut outcome: CheckOutcome, marker: Option<&Marker>, holds
 
 /// Asks the repositories, if that is needed, and decides.
 pub(super) fn weigh(scope: &Scope, options: &InitOptions, found: Found) -> Result<Look, OpsError> {
-    let Found { state, marker, lost, holds_data, .. } = &found;
+    let Found { state, marker, lost, holds_data, unfit, .. } = &found;
     let offer = needs_repository(state).then(|| ask(scope, options.timeout));
     let seen = match &offer {
         None => Seen::Unasked,
@@ -87,6 +91,7 @@ pub(super) fn weigh(scope: &Scope, options: &InitOptions, found: Found) -> Resul
         lost: *lost,
         seen,
         holds_data: *holds_data,
+        unfit,
         distrusted: distrusted.as_deref(),
         ..Facts::of(state)
     };

@@ -18,8 +18,8 @@ use serde::Serialize;
 use crate::hook::Hooks;
 use crate::ops::bring::{Brought, bring_archive, bring_back, finish_commit, sweep};
 use crate::ops::error::{Refusal, findings_line};
-use crate::ops::health::examine;
-use crate::ops::init::decide::{Action, Facts, Failure, Policy, decide, in_one_line};
+use crate::ops::health::{examine, examine_begun};
+use crate::ops::init::decide::{Action, Facts, Failure, Policy, decide};
 use crate::ops::init::hooks::{Before, with_hooks};
 use crate::ops::init::look::{Found, Look, look, weigh};
 use crate::ops::init::repair::{Repair, RepairReport, RepairResult};
@@ -31,7 +31,7 @@ use crate::snapshot::{SnapshotId, Summary};
 use crate::step::Step;
 use crate::volume::check::CheckKind;
 use crate::volume::{
-    CheckSpec, Damage, Finding, Holder, Inspection, Level, LockGuard, LockKind, Marker, State,
+    CheckOutcome, CheckSpec, Damage, Finding, Holder, Inspection, Level, LockGuard, LockKind, Marker, State,
 };
 
 /// How often a snapshot is chosen that is gone when it is to be read: each time another writer was cut off in the
@@ -189,7 +189,7 @@ fn judge(
     let after = look(scope, options)?;
     let still_wrong = match &after.state {
         State::Healthy | State::Dirty | State::Stale => None,
-        State::Corrupt(findings) => Some(in_one_line(findings)),
+        State::Corrupt(findings) => Some(findings_line(findings)),
         other => Some(format!("the volume is {} now", other.name())),
     };
     Ok((report.judged(still_wrong), after))
@@ -205,7 +205,7 @@ fn beside_sidecar(scope: &Scope, options: &InitOptions, holder: &Holder) -> Resu
         }
         // A sidecar marks the volume dirty for as long as it runs.
         State::Healthy | State::Dirty => {
-            let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Quick);
+            let outcome = examine_begun(scope, marker.as_ref(), &options.checks, Level::Quick)?;
             if outcome.findings.is_empty() { State::Healthy } else { State::Corrupt(outcome.findings) }
         }
         other => other,
@@ -294,9 +294,10 @@ fn act(scope: &Scope, options: &InitOptions, seen: Look) -> Result<Option<Brough
         Action::Adopt => {
             let outcome = examine(scope, marker.as_ref(), &options.checks, Level::Full);
             if !outcome.findings.is_empty() {
-                let findings = findings_line(&outcome);
+                let findings = findings_line(&outcome.findings);
                 return Err(OpsError::refused(Refusal::CorruptWithoutSnapshot { findings }));
             }
+            refuse_unfit(&outcome)?;
             if let Some(Offer::OutOfReach(error)) = &offer {
                 tracing::warn!(%error, "adopting the data without knowing what the repository holds");
             }
@@ -431,10 +432,18 @@ fn check_restored(scope: &Scope, options: &InitOptions, marker: &mut Marker) -> 
     marker.clean = distrusted.is_none();
     scope.volume.write_marker(marker, scope.clock.as_ref())?;
     match distrusted {
-        None => Ok(()),
+        None => refuse_unfit(&outcome),
         Some(_) => {
-            let findings = findings_line(&outcome);
+            let findings = findings_line(&outcome.findings);
             Err(OpsError::refused(Refusal::SnapshotFailsChecks { snapshot, findings }))
         }
+    }
+}
+
+/// The data is whole and stays; only the app must not start on it.
+fn refuse_unfit(outcome: &CheckOutcome) -> Result<(), OpsError> {
+    match outcome.unfit.is_empty() {
+        true => Ok(()),
+        false => Err(OpsError::refused(Refusal::Unfit { findings: findings_line(&outcome.unfit) })),
     }
 }

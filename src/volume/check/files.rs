@@ -48,7 +48,7 @@ fn parent_of(volume: &Path, path: &RelativePath) -> io::Result<PathBuf> {
 }
 
 /// Without the volume there is nothing to be missing in it.
-fn real_volume(volume: &Path) -> io::Result<PathBuf> {
+pub(super) fn real_volume(volume: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(volume)
         .map_err(|error| io::Error::other(format!("cannot reach {}: {error}", volume.display())))
 }

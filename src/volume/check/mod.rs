@@ -1,8 +1,14 @@
 //! Checks whether the data is whole: what can be asked, and what came out. A check that could not run is told
 //! apart from one that found damage, and never leads to a restore.
 
+mod checksum_file;
 mod command;
 mod files;
+#[cfg(feature = "git")]
+mod git;
+mod http;
+mod limit;
+mod postgres;
 mod sqlite;
 
 use std::path::Path;
@@ -11,20 +17,20 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::base::units::Span;
+use crate::base::action::HttpAction;
 use crate::snapshot::RelativePath;
+pub use checksum_file::Algorithm;
 
 /// For commands and quick looks.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Reading a whole database, or all files, takes its time.
+/// Reading a whole database, or many files, takes its time.
 const DEFAULT_READING_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// One check, as it is configured: `{exists: PG_VERSION}`, `{command: [verify, /data], timeout: 30s}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "CheckFields", into = "CheckFields")]
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSpec {
     pub kind: CheckKind,
-    /// `None`: `both`, and for a command and the manifest `full`, since the start of a healthy volume is a matter of
+    /// `None`: `both`, and for a command, a request and the manifest `full`, since the start of a healthy volume is a matter of
     /// milliseconds.
     pub level: Option<LevelFilter>,
     pub timeout: Option<Duration>,
@@ -41,6 +47,14 @@ pub enum CheckKind {
     Command { argv: Vec<String>, corrupt_codes: Option<Vec<i32>> },
     /// A database file of SQLite.
     Sqlite(RelativePath),
+    /// The data directory of a PostgreSQL server, and the first number of the version that is to serve it.
+    Postgres { path: RelativePath, version: Option<u32> },
+    /// A bare git repository, or a directory in which all of them are checked.
+    Git(RelativePath),
+    /// A status that the request does not expect is damage if it is one of these, and else says nothing.
+    Http { request: Box<HttpAction>, corrupt: Vec<u16> },
+    /// A list of hashes as `sha256sum` writes it. `None`: of which kind they are is told by their length.
+    ChecksumFile { path: RelativePath, algorithm: Option<Algorithm> },
     /// Against the last snapshot's manifest; run by whoever has that.
     Manifest,
 }
@@ -79,29 +93,42 @@ pub struct Undecided {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckOutcome {
     pub findings: Vec<Finding>,
+    /// Whole, and not what is configured: another would not be better, and this one must stay as it is.
+    pub unfit: Vec<Finding>,
     pub undecided: Vec<Undecided>,
     /// Due, but not run here: the manifest.
     pub skipped: Vec<String>,
 }
 
-/// What one check says: nothing, damage, or that it cannot tell.
+/// What one check says: nothing, damage, that it cannot tell, or that the data is whole and not what is configured.
+#[derive(Debug)]
 enum Verdict {
     Good,
     Damaged(String),
     Unknown(String),
+    Unfit(String),
 }
 
-pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
+/// `state_dir` may lie in the volume, and is none of its data.
+pub(crate) fn run(volume: &Path, state_dir: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
     let mut outcome = CheckOutcome::default();
     for check in checks.iter().filter(|check| check.is_due(level)) {
         let limit = check.time_limit();
         let verdict = match &check.kind {
-            CheckKind::Exists(path) => files::exists(volume, path),
-            CheckKind::NotEmpty(path) => files::not_empty(volume, path),
+            CheckKind::Exists(path) => apart(limit, volume, path, files::exists),
+            CheckKind::NotEmpty(path) => apart(limit, volume, path, files::not_empty),
             CheckKind::Command { argv, corrupt_codes } => {
                 command::run(volume, argv, corrupt_codes.as_deref(), limit)
             }
-            CheckKind::Sqlite(path) => sqlite::run(volume, path, level, limit),
+            CheckKind::Sqlite(path) => {
+                apart(limit, volume, path, move |volume, path| sqlite::run(volume, path, level, limit))
+            }
+            CheckKind::Postgres { path, version } => postgres::run(volume, path, *version, level, limit),
+            CheckKind::Git(path) => check_git((volume, state_dir), path, level, limit),
+            CheckKind::Http { request, corrupt } => http::run(request, corrupt, limit),
+            CheckKind::ChecksumFile { path, algorithm } => {
+                checksum_file::run(volume, path, *algorithm, level, limit)
+            }
             CheckKind::Manifest => {
                 outcome.skipped.push(check.name());
                 continue;
@@ -111,6 +138,7 @@ pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOut
             Verdict::Good => {}
             Verdict::Damaged(message) => outcome.findings.push(Finding { check: check.name(), message }),
             Verdict::Unknown(reason) => outcome.undecided.push(Undecided { check: check.name(), reason }),
+            Verdict::Unfit(message) => outcome.unfit.push(Finding { check: check.name(), message }),
         }
     }
     outcome
@@ -124,13 +152,18 @@ impl CheckSpec {
             CheckKind::NotEmpty(path) => format!("not_empty {path}"),
             CheckKind::Command { argv, .. } => format!("command {}", argv.join(" ")),
             CheckKind::Sqlite(path) => format!("sqlite {path}"),
+            CheckKind::Postgres { path, .. } => format!("postgres {}", shown(path)),
+            CheckKind::Git(path) => format!("git {}", shown(path)),
+            // Its address may hold a token.
+            CheckKind::Http { .. } => "http".to_owned(),
+            CheckKind::ChecksumFile { path, .. } => format!("checksum_file {path}"),
             CheckKind::Manifest => "manifest".to_owned(),
         }
     }
 
     pub fn is_due(&self, level: Level) -> bool {
         let default = match self.kind {
-            CheckKind::Command { .. } | CheckKind::Manifest => LevelFilter::Full,
+            CheckKind::Command { .. } | CheckKind::Http { .. } | CheckKind::Manifest => LevelFilter::Full,
             _ => LevelFilter::Both,
         };
         match self.level.unwrap_or(default) {
@@ -142,151 +175,80 @@ impl CheckSpec {
 
     pub fn time_limit(&self) -> Duration {
         let default = match self.kind {
-            CheckKind::Sqlite(_) | CheckKind::Manifest => DEFAULT_READING_TIMEOUT,
+            CheckKind::Sqlite(_)
+            | CheckKind::Postgres { .. }
+            | CheckKind::Git(_)
+            | CheckKind::ChecksumFile { .. }
+            | CheckKind::Manifest => DEFAULT_READING_TIMEOUT,
             _ => DEFAULT_TIMEOUT,
         };
         self.timeout.unwrap_or(default)
     }
 }
 
-/// A check of the volume. Exactly one of `exists`, `not_empty`, `command`, `sqlite` and `manifest` is given.
-/// Paths are relative to the volume.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct CheckFields {
-    /// Something by this name is there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    exists: Option<String>,
-    /// A file with content or a directory with entries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    not_empty: Option<String>,
-    /// A program and its arguments; exit code 0 is good. `VOLKEEP_VOLUME` holds the volume's path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    command: Option<Vec<String>>,
-    /// Exit codes of the command that mean damage (default: 1 to 125).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    corrupt_codes: Option<Vec<i32>>,
-    /// An SQLite database: quick, its header and size; full, its integrity.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sqlite: Option<String>,
-    /// `true`: sizes and hashes against the last snapshot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    manifest: Option<bool>,
-    /// When it is run (default: both; a command and the manifest: full).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    level: Option<LevelFilter>,
-    /// After this time the check is given up as undecided (default: 60s; 10m for `sqlite` and `manifest`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    timeout: Option<Span>,
+/// So that a file system that hangs is not waited for.
+fn apart(
+    span: Duration,
+    volume: &Path,
+    path: &RelativePath,
+    look: impl FnOnce(&Path, &RelativePath) -> Verdict + Send + 'static,
+) -> Verdict {
+    let (volume, path) = (volume.to_owned(), path.clone());
+    limit::limited(span, move |_| look(&volume, &path))
 }
 
-impl JsonSchema for CheckSpec {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CheckSpec".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        CheckFields::json_schema(generator)
-    }
+#[cfg(feature = "git")]
+fn check_git(
+    (volume, state_dir): (&Path, &Path),
+    path: &RelativePath,
+    level: Level,
+    limit: Duration,
+) -> Verdict {
+    git::run(volume, state_dir, path, level, limit)
 }
 
-impl TryFrom<CheckFields> for CheckSpec {
-    type Error = String;
-
-    fn try_from(fields: CheckFields) -> Result<Self, String> {
-        let path = |text: String| {
-            let path = RelativePath::new(text.into_bytes()).map_err(|error| error.to_string())?;
-            if path.is_root() { Err("a check needs a path".to_owned()) } else { Ok(path) }
-        };
-        let corrupt_codes = fields.corrupt_codes;
-        if corrupt_codes.is_some() && fields.command.is_none() {
-            return Err("`corrupt_codes` goes with `command` only".to_owned());
-        }
-        let mut kinds = Vec::new();
-        kinds.extend(fields.exists.map(|text| path(text).map(CheckKind::Exists)));
-        kinds.extend(fields.not_empty.map(|text| path(text).map(CheckKind::NotEmpty)));
-        kinds.extend(fields.sqlite.map(|text| path(text).map(CheckKind::Sqlite)));
-        kinds.extend(fields.command.map(|argv| match argv.is_empty() {
-            true => Err("`command` is empty".to_owned()),
-            false => Ok(CheckKind::Command { argv, corrupt_codes }),
-        }));
-        kinds.extend(fields.manifest.map(|wanted| match wanted {
-            true => Ok(CheckKind::Manifest),
-            false => Err("`manifest: false` asks for nothing; leave the check out".to_owned()),
-        }));
-        let mut kinds = kinds.into_iter();
-        match (kinds.next(), kinds.next()) {
-            (Some(kind), None) => {
-                Ok(Self { kind: kind?, level: fields.level, timeout: fields.timeout.map(|span| span.0) })
-            }
-            _ => Err("a check is exactly one of exists, not_empty, command, sqlite, manifest".to_owned()),
-        }
-    }
+#[cfg(not(feature = "git"))]
+fn check_git(_: (&Path, &Path), _: &RelativePath, _: Level, _: Duration) -> Verdict {
+    Verdict::Unknown("git is not supported by this build".to_owned())
 }
 
-impl From<CheckSpec> for CheckFields {
-    fn from(spec: CheckSpec) -> Self {
-        let mut fields = Self { level: spec.level, timeout: spec.timeout.map(Span), ..Self::default() };
-        match spec.kind {
-            CheckKind::Exists(path) => fields.exists = Some(path.to_string()),
-            CheckKind::NotEmpty(path) => fields.not_empty = Some(path.to_string()),
-            CheckKind::Sqlite(path) => fields.sqlite = Some(path.to_string()),
-            CheckKind::Command { argv, corrupt_codes } => {
-                (fields.command, fields.corrupt_codes) = (Some(argv), corrupt_codes);
-            }
-            CheckKind::Manifest => fields.manifest = Some(true),
-        }
-        fields
-    }
+/// The volume itself as it is configured.
+fn shown(path: &RelativePath) -> String {
+    if path.is_root() { ".".to_owned() } else { path.to_string() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<CheckSpec, String> {
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    fn check(kind: CheckKind, level: Option<LevelFilter>) -> CheckSpec {
+        CheckSpec { kind, level, timeout: None }
+    }
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text).unwrap()
     }
 
     #[test]
-    fn checks_are_written_in_one_line_each() {
-        let check =
-            parse("{command: [pg_verify, -q], corrupt_codes: [2], timeout: 30s, level: both}").unwrap();
-        assert_eq!(check.time_limit(), Duration::from_secs(30));
-        assert_eq!(check.name(), "command pg_verify -q");
-        assert!(check.is_due(Level::Quick));
-        assert_eq!(parse("{manifest: true}").unwrap().kind, CheckKind::Manifest);
-        assert!(!parse("{command: [x]}").unwrap().is_due(Level::Quick));
-        assert!(!parse("{exists: a, level: full}").unwrap().is_due(Level::Quick));
-        let text = serde_json::to_string(&check).unwrap();
-        assert_eq!(serde_json::from_str::<CheckSpec>(&text).unwrap(), check);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for text in [
-            "{}",
-            "{exists: a, sqlite: b}",
-            "{exists: /etc/passwd}",
-            "{exists: a/../../b}",
-            "{exists: \"\"}",
-            "{command: []}",
-            "{manifest: false}",
-            "{exists: a, corrupt_codes: [1]}",
-            "{exist: a}",
-        ] {
-            assert!(parse(text).is_err(), "{text}");
-        }
+    fn each_kind_has_its_turn_and_its_time() {
+        let command =
+            |level| check(CheckKind::Command { argv: vec!["x".into()], corrupt_codes: None }, level);
+        assert!(!command(None).is_due(Level::Quick));
+        assert!(command(Some(LevelFilter::Both)).is_due(Level::Quick));
+        assert!(!check(CheckKind::Exists(path("a")), Some(LevelFilter::Full)).is_due(Level::Quick));
+        assert_eq!(check(CheckKind::Sqlite(path("a")), None).time_limit(), DEFAULT_READING_TIMEOUT);
+        let limited = CheckSpec { timeout: Some(Duration::from_secs(1)), ..command(None) };
+        assert_eq!(limited.time_limit(), Duration::from_secs(1));
+        assert_eq!(command(None).name(), "command x");
     }
 
     #[test]
     fn each_verdict_has_its_place_and_the_manifest_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), "x").unwrap();
-        let checks =
-            ["{exists: file}", "{exists: gone}", "{exists: file/below}", "{manifest: true, level: both}"];
-        let checks = checks.map(|text| parse(text).unwrap());
-        let outcome = run(dir.path(), &checks, Level::Quick);
+        let exists = ["file", "gone", "file/below"].map(|name| check(CheckKind::Exists(path(name)), None));
+        let checks = [&exists[..], &[check(CheckKind::Manifest, Some(LevelFilter::Both))]].concat();
+        let outcome = run(dir.path(), &dir.path().join(".volkeep"), &checks, Level::Quick);
         assert_eq!(outcome.findings.len(), 1);
         assert_eq!(outcome.findings[0].check, "exists gone");
         assert_eq!(outcome.undecided.len(), 1);
