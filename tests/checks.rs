@@ -34,6 +34,7 @@ fn a_volume_that_has_begun_empty_and_still_is_is_not_judged() {
     lab.exits(16, &["init"]);
     // A volume that had data and has none any more is another matter.
     std::fs::write(lab.volume().join("PG_VERSION"), "17").unwrap();
+    lab.ok(&["init"]);
     lab.ok(&["backup"]);
     lab.keep_reference();
     support::remove_all(&lab.volume());
