@@ -205,7 +205,7 @@ fn forget(
 fn finding(error: RepositoryError) -> Option<Finding> {
     match error {
         RepositoryError::Damaged { object, reason, .. } => {
-            Some(Finding { object, reason, snapshots: Vec::new(), paths: Vec::new() })
+            Some(Finding::of(object, reason, Vec::new()))
         }
         _ => None,
     }
