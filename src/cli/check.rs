@@ -110,8 +110,7 @@ fn describe_finding(finding: &Finding) -> String {
 fn describe_paths(what: &str, paths: &[String], count: u64) -> String {
     let mut text = String::new();
     for path in paths.iter().take(SAID) {
-        let name = if path.is_empty() { "the root itself" } else { path };
-        text.push_str(&format!("  {what} {}\n", printable(name)));
+        text.push_str(&format!("  {what} {}\n", printable(path)));
     }
     let said = paths.len().min(SAID) as u64;
     if said > 0 && count > said {

@@ -10,9 +10,7 @@ use crate::repository::git::history::Link;
 use crate::repository::git::objects::Reader;
 use crate::repository::git::oid::{Kind, Oid};
 use crate::repository::request::NAMED_PATHS;
-use crate::repository::{
-    CheckReport, CheckRequest, Finding, RepairReport, RepairRequest, RepositoryError,
-};
+use crate::repository::{CheckReport, CheckRequest, Finding, RepairReport, RepairRequest, RepositoryError};
 use crate::snapshot::{RelativePath, SnapshotId};
 
 pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, RepositoryError> {

@@ -41,8 +41,8 @@ use crate::base::hash::Hash;
 use crate::base::progress::Progress;
 use crate::repository::{
     Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
-    Missing, Presence, PruneReport, PruneRequest, RepairReport, RepairRequest, Repository, RepositoryError, RestoreReport, RestoreRequest,
-    Writer,
+    Missing, Presence, PruneReport, PruneRequest, RepairReport, RepairRequest, Repository, RepositoryError,
+    RestoreReport, RestoreRequest, Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};

@@ -40,8 +40,8 @@ use crate::repository::packed::lease::{Held, Lease};
 use crate::repository::packed::objects::Objects;
 use crate::repository::{
     Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
-    Missing, Presence, PruneReport, PruneRequest, RepairReport, RepairRequest, Repository, RepositoryError, RestoreReport, RestoreRequest,
-    Writer,
+    Missing, Presence, PruneReport, PruneRequest, RepairReport, RepairRequest, Repository, RepositoryError,
+    RestoreReport, RestoreRequest, Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};

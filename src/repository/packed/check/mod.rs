@@ -80,7 +80,7 @@ pub(super) fn report(survey: &Survey<'_>) -> Result<CheckReport, RepositoryError
 }
 
 /// Damage as object and reason; a store that does not answer ends the check.
-fn damage(error: RepositoryError) -> Result<(String, String), RepositoryError> {
+pub(super) fn damage(error: RepositoryError) -> Result<(String, String), RepositoryError> {
     match error {
         RepositoryError::Damaged { object, reason, .. } => Ok((object, reason)),
         RepositoryError::Newer { object, found, known, .. } => {

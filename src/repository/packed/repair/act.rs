@@ -6,10 +6,10 @@ use bytes::Bytes;
 use crate::base::budget::Budget;
 use crate::repository::packed::backup::refresh::Refresher;
 use crate::repository::packed::check::{NeededPack, look_at};
+use crate::repository::packed::keys;
 use crate::repository::packed::lease::{self, Held};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::pack::FinishedPack;
-use crate::repository::packed::keys;
 use crate::repository::{Aside, RepositoryError};
 use crate::store::{Key, StoreError};
 
@@ -41,12 +41,22 @@ impl Hands<'_> {
         Ok(self.objects.store.delete(key)?)
     }
 
-    pub fn pack(&mut self, pack: &FinishedPack, needed: &NeededPack, gone: &[u64]) -> Result<(), RepositoryError> {
+    pub fn pack(
+        &mut self,
+        pack: &FinishedPack,
+        needed: &NeededPack,
+        gone: &[u64],
+    ) -> Result<(), RepositoryError> {
         let key = keys::pack(pack.id)?;
         self.replace(&key, &pack.bytes)?;
         // Whoever damaged it once may do so again.
         let left = NeededPack {
-            frames: needed.frames.iter().filter(|(at, _)| !gone.contains(at)).map(|(at, f)| (*at, *f)).collect(),
+            frames: needed
+                .frames
+                .iter()
+                .filter(|(at, _)| !gone.contains(at))
+                .map(|(at, f)| (*at, *f))
+                .collect(),
         };
         let (damage, _) = look_at(self.objects, &Budget::new(u64::MAX), pack.id, &left, true)?;
         match damage.table.or_else(|| damage.bad.into_values().next()) {

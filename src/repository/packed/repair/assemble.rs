@@ -150,7 +150,8 @@ mod tests {
         }
 
         fn needed(&self, numbers: &[usize]) -> NeededPack {
-            let frames = numbers.iter().map(|number| (self.pack.frames[*number].offset, self.pack.frames[*number]));
+            let frames =
+                numbers.iter().map(|number| (self.pack.frames[*number].offset, self.pack.frames[*number]));
             NeededPack { frames: frames.collect() }
         }
 
@@ -158,7 +159,8 @@ mod tests {
             let damage = self.damage(needed);
             let mut again = |frame: &Frame| {
                 let number = self.pack.frames.iter().position(|known| known == frame).unwrap();
-                let stored = (Some(number) != without).then(|| self.objects.encode(&self.plain[number]).unwrap());
+                let stored =
+                    (Some(number) != without).then(|| self.objects.encode(&self.plain[number]).unwrap());
                 Ok(stored)
             };
             assemble(&self.objects, self.pack.id, needed, &damage, &mut again).unwrap().unwrap()

@@ -25,7 +25,8 @@ pub fn rebuild(packed: &Packed, damage: RepositoryError) -> Result<Descriptor, R
         }
     }
     let ids: BTreeSet<&str> = readable.iter().map(|(_, document)| document.repository.as_str()).collect();
-    let identities: BTreeSet<&str> = readable.iter().map(|(_, document)| document.identity.as_str()).collect();
+    let identities: BTreeSet<&str> =
+        readable.iter().map(|(_, document)| document.identity.as_str()).collect();
     let why_not = match (ids.len(), identities.len()) {
         (1, 1) => match codec(&objects, &readable)? {
             Some(codec) => {
@@ -47,10 +48,7 @@ pub fn rebuild(packed: &Packed, damage: RepositoryError) -> Result<Descriptor, R
 }
 
 /// The one by which a segment decodes to what has its name.
-fn codec(
-    objects: &Objects,
-    readable: &[(SnapshotId, Document)],
-) -> Result<Option<Codec>, RepositoryError> {
+fn codec(objects: &Objects, readable: &[(SnapshotId, Document)]) -> Result<Option<Codec>, RepositoryError> {
     for segment in readable.iter().rev().flat_map(|(_, document)| &document.segments) {
         let stored = match objects.stored_segment(segment) {
             Ok(stored) => stored,

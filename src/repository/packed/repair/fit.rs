@@ -83,14 +83,17 @@ mod tests {
     const ALL: [Codec; 3] = [Codec::Zstd, Codec::Gzip, Codec::None];
 
     fn text() -> Vec<u8> {
-        (0..20_000u32).flat_map(|n| format!("{} {}\n", n, n.wrapping_mul(2_654_435_761)).into_bytes()).collect()
+        (0..20_000u32)
+            .flat_map(|n| format!("{} {}\n", n, n.wrapping_mul(2_654_435_761)).into_bytes())
+            .collect()
     }
 
     #[test]
     fn another_level_is_found_and_what_is_too_short_is_filled_up() {
         let plain = text();
         for codec in ALL {
-            let shortest = codec.levels().map(|level| codec.encode(level, &plain).unwrap().len()).min().unwrap();
+            let shortest =
+                codec.levels().map(|level| codec.encode(level, &plain).unwrap().len()).min().unwrap();
             for level in codec.levels().take(3) {
                 let stored = codec.encode(level, &plain).unwrap().len();
                 let again = encode(codec, codec.default_level(), &plain, stored).unwrap().unwrap();

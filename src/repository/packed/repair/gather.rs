@@ -45,9 +45,8 @@ fn is_hit(survey: &Survey<'_>, known: &KnownSegment) -> bool {
 
 /// The bad frames of a segment, by number.
 fn bad_frames(survey: &Survey<'_>, segment: &Segment) -> HashMap<u32, Place> {
-    let is_bad = |place: &Place| {
-        survey.damaged.get(&place.0).is_some_and(|damage| damage.bad.contains_key(&place.1))
-    };
+    let is_bad =
+        |place: &Place| survey.damaged.get(&place.0).is_some_and(|damage| damage.bad.contains_key(&place.1));
     let places = segment.frames.iter().map(|frame| (frame.pack, frame.offset));
     (0u32..).zip(places).filter(|(_, place)| is_bad(place)).collect()
 }

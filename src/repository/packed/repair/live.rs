@@ -72,7 +72,10 @@ impl Content {
     }
 
     fn has_all(&self, source: &Source) -> bool {
-        source.parts.iter().all(|(_, skip, length)| self.have.contains(&(*skip, skip.saturating_add(*length))))
+        source
+            .parts
+            .iter()
+            .all(|(_, skip, length)| self.have.contains(&(*skip, skip.saturating_add(*length))))
     }
 
     /// Leaves all as it was where the file is not what it should be.

@@ -64,6 +64,11 @@ pub(super) fn run(packed: &Packed, request: &RepairRequest<'_>) -> Result<Repair
             expected: request.writer.identity.clone(),
         });
     }
+    // As it was found: a new one takes its place before anything else is looked at.
+    let lease = match lease::newest(&objects) {
+        Err(error) => Some(check::damage(error)?),
+        Ok(_) => None,
+    };
     let held = match request.dry_run {
         true => None,
         false => Some(take_lease(packed, &objects, &descriptor, request)?),
@@ -98,11 +103,20 @@ pub(super) fn run(packed: &Packed, request: &RepairRequest<'_>) -> Result<Repair
     if let Some(error) = survey.newer.take() {
         return Err(error);
     }
+    survey.lease = lease;
     report.found = found(&survey, missing)?;
     let (facts, wanted) = gather::facts(&survey)?;
     let live = Live::open(request.root)?;
-    Repair { request, packed, objects: &objects, cache: &cache, survey: &survey, wanted: &wanted, live: &live }
-        .run(facts, hands, report)
+    Repair {
+        request,
+        packed,
+        objects: &objects,
+        cache: &cache,
+        survey: &survey,
+        wanted: &wanted,
+        live: &live,
+    }
+    .run(facts, hands, report)
 }
 
 /// The leases of others are left to them. One that is damaged says nothing but its number.

@@ -63,7 +63,11 @@ pub fn decide(facts: &Facts) -> Plan {
             let segment = facts.segments.get(segment);
             segment.is_some_and(|segment| segment.known && segment.bad.is_subset(&facts.rebuilt))
         });
-        if whole { plan.saved.insert(id.clone()) } else { plan.lost.insert(id.clone()) };
+        if whole {
+            plan.saved.insert(id.clone())
+        } else {
+            plan.lost.insert(id.clone())
+        };
     }
     plan.none_left = plan.saved.is_empty() && !plan.lost.is_empty();
     let saved_segments =
