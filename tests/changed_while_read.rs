@@ -260,6 +260,7 @@ impl Lab {
         let request = CheckRequest {
             verify_percent: 100,
             verify_turn: None,
+            cache: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

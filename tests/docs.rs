@@ -108,8 +108,9 @@ fn every_yaml_example_is_a_configuration() {
 
 #[test]
 fn every_hint_that_is_quoted_is_given() {
-    let sources =
-        ["failures", "hints", "git_hints", "exit"].map(|name| read(&format!("src/cli/{name}.rs"))).concat();
+    let sources = ["failures", "hints", "git_hints", "exit", "check", "prune"]
+        .map(|name| read(&format!("src/cli/{name}.rs")))
+        .concat();
     // A backslash at the end of a line takes the line break and what the next line begins with out of the text.
     let sources: String = sources.split("\\\n").map(str::trim_start).collect();
     let page = [read("docs/operations.md"), read("docs/refusals.md")].concat();

@@ -173,7 +173,10 @@ fn refusal(reason: &Refusal) -> &'static str {
         }
         Refusal::EmptyVolume => "run `volkeep init` to bring the data back, or set backup.allow_empty",
         Refusal::NeverBackedUp => {
-            "prune where the backups are made; `volkeep prune --dry-run` works anywhere"
+            "prune and repair where the backups are made; with `--dry-run` both work anywhere"
+        }
+        Refusal::NothingToMendFrom => {
+            "`volkeep check` names the snapshots that are whole; restore one of them first"
         }
         Refusal::Shrunk(_) => "if that is right, say it once: `volkeep backup --allow-shrink`",
         Refusal::LiveData => {
@@ -267,8 +270,8 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
     Some(match error {
         RepositoryError::NoSnapshot { .. } => "`volkeep snapshots` lists what is there",
         RepositoryError::Damaged { .. } | RepositoryError::Content { .. } => {
-            "`volkeep check --verify` names everything that is damaged and what it takes down; other snapshots may \
-             be whole"
+            "`volkeep check --verify` names everything that is damaged and what it takes down; `volkeep check --repair` \
+             mends what the volume still has; other snapshots may be whole"
         }
         RepositoryError::Newer { .. } => "use the newer volkeep",
         RepositoryError::Identity { .. } => {
@@ -278,7 +281,7 @@ fn repository_hint(error: &RepositoryError) -> Option<&'static str> {
             "another pod has taken over; this one must not go on. Delete that snapshot's file with a key that may"
         }
         RepositoryError::LeaseElsewhere { .. } => {
-            "prune where the backups are made; `volkeep prune --dry-run` works anywhere"
+            "prune and repair where the backups are made; with `--dry-run` both work anywhere"
         }
         RepositoryError::Rejected { .. } => git_hints::REJECTED,
         RepositoryError::TooLarge { .. } => git_hints::TOO_LARGE,

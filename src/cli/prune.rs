@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
         message.push_str("; what is still needed cannot be told, so nothing was condemned or deleted");
     }
     Err(Failure::new(Exit::Damaged, message).hint(
-        "`volkeep check` names the snapshots; remove the files of those that are given up from snapshots/",
+        "`volkeep check` names the snapshots; `volkeep check --repair` mends what the volume still has and puts away \
+         those that cannot be saved",
     ))
 }
 

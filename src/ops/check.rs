@@ -26,6 +26,7 @@ pub fn run(scope: &Scope, options: CheckOptions) -> Result<Vec<Checked>, OpsErro
     let request = CheckRequest {
         verify_percent: options.verify_percent,
         verify_turn: options.verify_turn,
+        cache: Some(scope.volume.cache_dir()),
         workers: scope.workers.clone(),
         cancel: scope.cancel.clone(),
         progress: scope.progress.clone(),

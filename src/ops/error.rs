@@ -100,6 +100,8 @@ pub enum Refusal {
     EmptyVolume,
     #[error("the volume has no record of any backup, so nothing says that it may delete one")]
     NeverBackedUp,
+    #[error("the volume holds no data, so nothing says which snapshots may be given up")]
+    NothingToMendFrom,
     #[error("{0}")]
     Shrunk(String),
     #[error("the volume holds data; a restore into it replaces all of it")]

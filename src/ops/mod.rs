@@ -13,6 +13,7 @@ pub mod init;
 pub mod lease;
 pub mod prune;
 pub mod reach;
+pub mod repair;
 pub mod restore;
 pub mod scope;
 pub mod status;

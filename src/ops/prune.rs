@@ -131,7 +131,7 @@ fn one(
 }
 
 /// The marker is read again: a job beside this one may have written it.
-fn note(scope: &Scope, repository: &dyn Repository, epoch: u64) -> Result<(), OpsError> {
+pub(super) fn note(scope: &Scope, repository: &dyn Repository, epoch: u64) -> Result<(), OpsError> {
     let Some(mut marker) = scope.volume.read_marker()? else { return Ok(()) };
     marker.note_lease(&repository.location(), epoch);
     Ok(scope.volume.write_marker(&marker, scope.clock.as_ref())?)

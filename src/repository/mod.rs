@@ -8,6 +8,7 @@ pub mod git;
 pub mod open;
 pub mod packed;
 pub mod prune;
+pub mod repair;
 pub mod request;
 pub mod scan;
 pub mod staging;
@@ -20,6 +21,7 @@ pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, Planne
 pub use error::{HostKeyTrouble, RepositoryError};
 pub use open::{Location, RepositoryOptions, open, route};
 pub use prune::{Amount, PruneReport, PruneRequest};
+pub use repair::{Aside, Lost, Mended, RepairReport, RepairRequest};
 pub use request::{
     BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,
     Totals, Workers, Writer,
@@ -187,4 +189,8 @@ pub trait Repository: Send + Sync + Debug {
     fn prune(&self, request: &PruneRequest<'_>) -> Result<PruneReport, RepositoryError>;
 
     fn check(&self, request: &CheckRequest) -> Result<CheckReport, RepositoryError>;
+
+    /// Mends what a check finds, as far as the volume still has it, and puts away the snapshots that cannot be saved. As
+    /// a prune, for the volume that holds the lease, while no backup of it runs.
+    fn repair(&self, request: &RepairRequest<'_>) -> Result<RepairReport, RepositoryError>;
 }

@@ -1,7 +1,7 @@
 //! What callers ask of a repository and what they are told afterwards: plain data.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -128,21 +128,47 @@ pub struct CheckRequest {
     /// Which of the parts, counted on from call to call: after 100 divided by the percentage, rounded up, every
     /// pack that was there all the time has been read once. `None`: packs spread evenly, the same each time.
     pub verify_turn: Option<u64>,
+    /// Where a volume keeps what it remembers of the repository, which may name what cannot be read there.
+    pub cache: Option<PathBuf>,
     pub workers: Workers,
     pub cancel: Cancel,
     pub progress: Progress,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Paths that a finding names. All of them are counted.
+pub const NAMED_PATHS: usize = 10_000;
+
+/// Something that is not as it was written, and what that takes down. Without snapshots it takes down nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub object: String,
     pub reason: String,
-    /// Snapshots that need the object.
+    /// All snapshots that need what is bad.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<SnapshotId>,
-    /// Some of the paths that need it.
+    /// The paths that need what is bad, in the order of the walk: the first [`NAMED_PATHS`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
+    /// How many paths there are. Where the list that names them is what is bad, how many entries it had.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub path_count: u64,
+    /// Where the names are not known: they come after this path, if there is one before them,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// and before this one, if there is one behind them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+}
+
+impl Finding {
+    pub fn of(object: String, reason: String, snapshots: Vec<SnapshotId>) -> Self {
+        Self { object, reason, snapshots, ..Self::default() }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -152,5 +178,7 @@ pub struct CheckReport {
     pub packs: u64,
     pub verified_packs: u64,
     pub verified_bytes: u64,
+    /// The snapshots that nothing bad was found in, from old to new.
+    pub whole: Vec<SnapshotId>,
     pub findings: Vec<Finding>,
 }

@@ -113,6 +113,7 @@ impl Pod {
         let request = CheckRequest {
             verify_percent: 100,
             verify_turn: None,
+            cache: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

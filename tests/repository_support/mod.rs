@@ -259,6 +259,7 @@ impl Lab {
         let request = CheckRequest {
             verify_percent: percent,
             verify_turn: None,
+            cache: None,
             workers: workers(),
             cancel: Cancel::new(),
             progress: Progress::default(),

@@ -9,11 +9,9 @@ use crate::repository::git::contents::Contents;
 use crate::repository::git::history::Link;
 use crate::repository::git::objects::Reader;
 use crate::repository::git::oid::{Kind, Oid};
-use crate::repository::{CheckReport, CheckRequest, Finding, RepositoryError};
+use crate::repository::request::NAMED_PATHS;
+use crate::repository::{CheckReport, CheckRequest, Finding, RepairReport, RepairRequest, RepositoryError};
 use crate::snapshot::{RelativePath, SnapshotId};
-
-/// Paths named for one object.
-const NAMED: usize = 10;
 
 pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, RepositoryError> {
     let tip = git.tip(std::time::Duration::ZERO)?;
@@ -53,15 +51,43 @@ pub(super) fn run(git: &Git, request: &CheckRequest) -> Result<CheckReport, Repo
         let id = if newest_only { link.newest().map(|newest| newest.id) } else { link.snapshot_id() };
         let Some(id) = id else { continue };
         report.snapshots += 1;
+        report.whole.push(id.clone());
         if let Err(error) = blobs.collect(&reader, link, &id, &mut report) {
             note(&mut report, error, Some(&id))?;
         }
     }
     blobs.verify(&reader, request, &mut report)?;
+    let hit: HashSet<SnapshotId> =
+        report.findings.iter().flat_map(|finding| finding.snapshots.iter().cloned()).collect();
+    report.whole.retain(|id| !hit.contains(id));
+    report.whole.reverse();
     if remote {
         git.branch.forget_fetched();
     }
     Ok(report)
+}
+
+/// How a git repository is mended, which is not for us to do: its objects are shared with whoever else has a clone.
+const BY_HAND: &str = "git's own tools mend it: `git fsck --full` in a clone with all of the history names what is \
+                       missing or broken; `git fetch` from another clone, or a copy of its files below objects/, brings \
+                       it back; and where no clone has it, `volkeep backup` makes a new commit from the volume";
+
+/// Looks, changes nothing, and says who mends.
+pub(super) fn instead_of_repair(
+    git: &Git,
+    request: &RepairRequest<'_>,
+) -> Result<RepairReport, RepositoryError> {
+    let check = CheckRequest {
+        verify_percent: request.verify_percent,
+        verify_turn: None,
+        cache: None,
+        workers: request.workers.clone(),
+        cancel: request.cancel.clone(),
+        progress: request.progress.clone(),
+    };
+    let found = run(git, &check)?;
+    let by_hand = (!found.findings.is_empty()).then_some(BY_HAND);
+    Ok(RepairReport { found, by_hand, ..RepairReport::default() })
 }
 
 /// Each content once, with who needs it.
@@ -99,7 +125,7 @@ impl Blobs {
                     continue;
                 };
                 self.missing.insert(oid, report.findings.len());
-                report.findings.push(Finding { object, reason, snapshots: Vec::new(), paths: Vec::new() });
+                report.findings.push(Finding::of(object, reason, Vec::new()));
                 add(report, report.findings.len() - 1, id, &item.entry.path);
             }
         }
@@ -153,8 +179,13 @@ fn add(report: &mut CheckReport, at: usize, id: &SnapshotId, path: &RelativePath
     if !finding.snapshots.contains(id) {
         finding.snapshots.push(id.clone());
     }
+    // One content is at few paths.
     let path = path.to_string();
-    if finding.paths.len() < NAMED && !finding.paths.contains(&path) {
+    if finding.paths.contains(&path) {
+        return;
+    }
+    finding.path_count += 1;
+    if finding.paths.len() < NAMED_PATHS {
         finding.paths.push(path);
     }
 }
@@ -171,6 +202,6 @@ fn note(
         return Ok(());
     }
     let snapshots = id.cloned().into_iter().collect();
-    report.findings.push(Finding { object, reason, snapshots, paths: Vec::new() });
+    report.findings.push(Finding::of(object, reason, snapshots));
     Ok(())
 }

@@ -57,6 +57,11 @@ impl Cache {
         Self { directory }
     }
 
+    /// For those who change nothing: only if it is there.
+    pub fn existing(base: Option<&Path>, repository: &str) -> Self {
+        Self { directory: base.map(|base| base.join(repository)).filter(|directory| directory.is_dir()) }
+    }
+
     pub fn segment(&self, segment: &SegmentRef) -> Option<Vec<u8>> {
         read_if_present(&self.path("segments", &segment.id.to_hex())?).ok().flatten()
     }

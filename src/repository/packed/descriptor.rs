@@ -66,13 +66,16 @@ pub fn create(
     let failed = |error: std::io::Error| RepositoryError::Worker(error.to_string());
     let id = random_hex(16).map_err(failed)?;
     let descriptor = Descriptor { id, identity: identity.to_owned(), codec, chunker, encryption: None };
-    let bytes =
-        sealed::seal(&descriptor, FORMAT).map_err(|error| RepositoryError::Worker(error.to_string()))?;
-    match store.put_if_absent(&keys::descriptor()?, &bytes.into())? {
+    match store.put_if_absent(&keys::descriptor()?, &sealed(&descriptor)?.into())? {
         Put::Created => Ok(descriptor),
         Put::Exists => read(store)?.ok_or_else(|| {
             let missing = Missing::Repository(store.container());
             RepositoryError::Absent(Absent { location: store.location(), missing })
         }),
     }
+}
+
+/// As it is stored.
+pub fn sealed(descriptor: &Descriptor) -> Result<Vec<u8>, RepositoryError> {
+    sealed::seal(descriptor, FORMAT).map_err(|error| RepositoryError::Worker(error.to_string()))
 }

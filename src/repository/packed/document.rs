@@ -124,6 +124,16 @@ pub fn names(objects: &Objects) -> Result<Vec<SnapshotId>, RepositoryError> {
 }
 
 pub fn read(objects: &Objects, repository: &str, id: &SnapshotId) -> Result<Document, RepositoryError> {
+    let document = read_any(objects, id)?;
+    if document.repository != repository {
+        let object = format!("{}/{id}", keys::SNAPSHOTS);
+        return Err(objects.damaged(object, format!("it belongs to the repository {}", document.repository)));
+    }
+    Ok(document)
+}
+
+/// Whichever repository it belongs to.
+pub fn read_any(objects: &Objects, id: &SnapshotId) -> Result<Document, RepositoryError> {
     let key = keys::snapshot(id)?;
     let bytes = match objects.store.get(&key) {
         Err(StoreError::NotFound { .. }) => {
@@ -131,15 +141,10 @@ pub fn read(objects: &Objects, repository: &str, id: &SnapshotId) -> Result<Docu
         }
         other => other?,
     };
-    parse(objects, repository, id, &bytes)
+    parse(objects, id, &bytes)
 }
 
-fn parse(
-    objects: &Objects,
-    repository: &str,
-    id: &SnapshotId,
-    bytes: &[u8],
-) -> Result<Document, RepositoryError> {
+fn parse(objects: &Objects, id: &SnapshotId, bytes: &[u8]) -> Result<Document, RepositoryError> {
     let object = format!("{}/{id}", keys::SNAPSHOTS);
     let named = id.0.rsplit_once('-').map(|(_, hash)| hash);
     let found = keys::snapshot_id(Timestamp::default(), bytes);
@@ -160,11 +165,7 @@ fn parse(
             known: FORMAT,
         });
     }
-    let document: Document = serde_json::from_slice(bytes).map_err(syntax)?;
-    if document.repository != repository {
-        return Err(objects.damaged(object, format!("it belongs to the repository {}", document.repository)));
-    }
-    Ok(document)
+    serde_json::from_slice(bytes).map_err(syntax)
 }
 
 /// Reads the named snapshot files. A damaged one is listed as such; a store that does not answer is an error.
@@ -180,12 +181,7 @@ pub fn listing(
             // Forgotten between the listing and now.
             Err(RepositoryError::NoSnapshot { .. }) => {}
             Err(RepositoryError::Damaged { object, reason, .. }) => {
-                listing.damaged.push(Finding {
-                    object,
-                    reason,
-                    snapshots: vec![id.clone()],
-                    paths: Vec::new(),
-                });
+                listing.damaged.push(Finding::of(object, reason, vec![id.clone()]));
             }
             Err(error) => return Err(error),
         }

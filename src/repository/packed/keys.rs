@@ -13,6 +13,8 @@ pub const SEGMENTS: &str = "segments";
 pub const SNAPSHOTS: &str = "snapshots";
 pub const LEASES: &str = "leases";
 pub const TOMBSTONES: &str = "tombstones";
+/// What a repair took out of the way. Nothing reads it.
+pub const QUARANTINE: &str = "quarantine";
 
 /// Enough of the hash that nobody meets two alike, short enough to read aloud.
 const ID_DIGITS: usize = 16;
@@ -49,6 +51,11 @@ pub fn lease(epoch: u64) -> Result<Key, StoreError> {
 /// `random` keeps two apart that took the same epoch, where a store ignores conditions.
 pub fn tombstone(epoch: u64, random: &str) -> Result<Key, StoreError> {
     Key::new(format!("{TOMBSTONES}/{epoch:012}-{random}{SUFFIX}"))
+}
+
+/// Where the repair of this epoch keeps what was there under `key`.
+pub fn quarantined(epoch: u64, key: &Key) -> Result<Key, StoreError> {
+    Key::new(format!("{QUARANTINE}/{epoch:012}/{key}"))
 }
 
 /// The name a snapshot file with these bytes must have: its time, then the beginning of the hash of the file,

@@ -87,7 +87,7 @@ impl Held {
 }
 
 /// The newest epoch that anybody took.
-fn newest_epoch(objects: &Objects) -> Result<Option<Epoch>, RepositoryError> {
+pub fn newest_epoch(objects: &Objects) -> Result<Option<Epoch>, RepositoryError> {
     let mut newest: Option<Epoch> = None;
     objects.store.list(keys::LEASES, &mut |object| {
         newest = newest.max(keys::parse_lease(object.key.as_str()));

@@ -21,6 +21,7 @@ mod parent;
 mod prune;
 mod read;
 mod remember;
+mod repair;
 mod restore;
 mod segment;
 mod tombstone;
@@ -39,8 +40,8 @@ use crate::repository::packed::lease::{Held, Lease};
 use crate::repository::packed::objects::Objects;
 use crate::repository::{
     Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
-    Missing, Presence, PruneReport, PruneRequest, Repository, RepositoryError, RestoreReport, RestoreRequest,
-    Writer,
+    Missing, Presence, PruneReport, PruneRequest, RepairReport, RepairRequest, Repository, RepositoryError,
+    RestoreReport, RestoreRequest, Writer,
 };
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
@@ -281,5 +282,9 @@ impl Repository for Packed {
 
     fn check(&self, request: &CheckRequest) -> Result<CheckReport, RepositoryError> {
         check::run(self, request)
+    }
+
+    fn repair(&self, request: &RepairRequest<'_>) -> Result<RepairReport, RepositoryError> {
+        repair::run(self, request)
     }
 }

@@ -157,6 +157,12 @@ impl Objects {
     pub fn table(&self, id: PackId) -> Result<(Vec<Frame>, u64), RepositoryError> {
         let key = keys::pack(id)?;
         let size = self.needed(&key, self.store.size(&key))?;
+        Ok((self.table_of(id, size)?, size))
+    }
+
+    /// The same of a pack of `size` bytes.
+    pub fn table_of(&self, id: PackId, size: u64) -> Result<Vec<Frame>, RepositoryError> {
+        let key = keys::pack(id)?;
         let damaged = |reason: &str| self.damaged(key.as_str(), reason);
         let (before, after) = self.codec.wrapping();
         let tail_length = size.min(TAIL_GUESS);
@@ -172,8 +178,7 @@ impl Objects {
         }
         let from = tail.len() - (length + TRAILER + after);
         let table = tail.get(from..from + length).unwrap_or_default();
-        let frames = pack::read_table(id, table, data_end).map_err(|reason| damaged(&reason))?;
-        Ok((frames, size))
+        pack::read_table(id, table, data_end).map_err(|reason| damaged(&reason))
     }
 
     pub fn put_segment(&self, id: &Hash, stored: &Bytes) -> Result<(), RepositoryError> {

@@ -40,6 +40,11 @@ impl PackBuilder {
         Ok(Self { id: PackId::random()?, bytes: LargeBuffer::new(capacity)?, frames: Vec::new() })
     }
 
+    /// For a pack that is made again under its own name.
+    pub fn again(id: PackId, capacity: usize) -> io::Result<Self> {
+        Ok(Self { id, bytes: LargeBuffer::new(capacity)?, frames: Vec::new() })
+    }
+
     pub fn add(&mut self, stored: &[u8], plain: u32, hash: Hash) -> io::Result<Frame> {
         let length = u32::try_from(stored.len()).map_err(io::Error::other)?;
         let frame = Frame { pack: self.id, offset: self.bytes.len() as u64, stored: length, plain, hash };

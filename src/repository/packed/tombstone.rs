@@ -28,6 +28,8 @@ struct Document {
     time: Timestamp,
     /// Keys of packs and segments.
     objects: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
 }
 
 /// What one prune condemned.
@@ -40,6 +42,8 @@ pub struct Tombstone {
     pub modified: Timestamp,
     pub packs: Vec<PackId>,
     pub segments: Vec<Hash>,
+    /// What it names cannot be mended: nothing may rest on it, whether or not a snapshot refers to it.
+    pub damaged: bool,
 }
 
 /// All that has a tombstone: no writer may rest on it any more.
@@ -115,6 +119,7 @@ fn parse(
         modified,
         packs: Vec::new(),
         segments: Vec::new(),
+        damaged: document.damaged,
     };
     for name in &document.objects {
         let (kind, last) = name.split_once('/').unwrap_or_default();
@@ -138,11 +143,33 @@ pub fn write(
     packs: &[PackId],
     segments: &[Hash],
 ) -> Result<(), RepositoryError> {
+    write_all(objects, epoch, time, packs, segments, false)
+}
+
+/// The same of what is damaged for good.
+pub fn write_damaged(
+    objects: &Objects,
+    epoch: Epoch,
+    time: Timestamp,
+    packs: &[PackId],
+    segments: &[Hash],
+) -> Result<(), RepositoryError> {
+    write_all(objects, epoch, time, packs, segments, true)
+}
+
+fn write_all(
+    objects: &Objects,
+    epoch: Epoch,
+    time: Timestamp,
+    packs: &[PackId],
+    segments: &[Hash],
+    damaged: bool,
+) -> Result<(), RepositoryError> {
     let packs = packs.iter().map(|pack| keys::pack(*pack));
     let names: Vec<Key> = packs.chain(segments.iter().map(keys::segment)).collect::<Result<_, _>>()?;
     for part in names.chunks(MOST_NAMES) {
-        let document =
-            Document { epoch, time, objects: part.iter().map(|key| key.as_str().to_owned()).collect() };
+        let objects_named = part.iter().map(|key| key.as_str().to_owned()).collect();
+        let document = Document { epoch, time, objects: objects_named, damaged };
         let worker = |error: &dyn std::fmt::Display| RepositoryError::Worker(error.to_string());
         let bytes = sealed::seal(&document, FORMAT).map_err(|error| worker(&error))?;
         let random = random_hex(RANDOM_BYTES).map_err(|error| worker(&error))?;

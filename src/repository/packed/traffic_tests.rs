@@ -256,6 +256,7 @@ fn verifying_has_all_connections_busy() {
     let request = CheckRequest {
         verify_percent: 100,
         verify_turn: None,
+        cache: None,
         workers: workers(16, CONNECTIONS),
         cancel: Cancel::new(),
         progress: Progress::default(),

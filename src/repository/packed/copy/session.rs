@@ -246,7 +246,7 @@ pub fn source_finding(
         other => return Err(other),
     };
     tracing::error!(snapshot = %id, object, reason, "this snapshot cannot be copied");
-    Ok(Finding { object, reason, snapshots: vec![id.clone()], paths: Vec::new() })
+    Ok(Finding::of(object, reason, vec![id.clone()]))
 }
 
 /// Fails when somebody took the lease since.

@@ -145,7 +145,7 @@ impl<'a> Mark<'a> {
                 Ok(Said::Packs(packs, whole && self.survey.segments.contains_key(&segment.id)))
             }
             Err(RepositoryError::Damaged { object, reason, .. }) => {
-                Ok(Said::Nothing(Finding { object, reason, snapshots: Vec::new(), paths: Vec::new() }))
+                Ok(Said::Nothing(Finding::of(object, reason, Vec::new())))
             }
             Err(error) => Err(error),
         }

@@ -204,9 +204,7 @@ fn forget(
 /// `None` for errors that are no damage.
 fn finding(error: RepositoryError) -> Option<Finding> {
     match error {
-        RepositoryError::Damaged { object, reason, .. } => {
-            Some(Finding { object, reason, snapshots: Vec::new(), paths: Vec::new() })
-        }
+        RepositoryError::Damaged { object, reason, .. } => Some(Finding::of(object, reason, Vec::new())),
         _ => None,
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Roots<'a> {
                 Err(RepositoryError::NoSnapshot { .. }) => {}
                 Err(RepositoryError::Damaged { object, reason, .. }) => {
                     let snapshots = vec![id.clone()];
-                    self.unreadable.insert(id, Finding { object, reason, snapshots, paths: Vec::new() });
+                    self.unreadable.insert(id, Finding::of(object, reason, snapshots));
                 }
                 Err(error) => return Err(error),
             }

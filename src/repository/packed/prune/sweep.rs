@@ -75,6 +75,8 @@ impl Sweep<'_> {
 
     fn obey(&self, tombstone: &Tombstone, report: &mut PruneReport) -> Result<(), RepositoryError> {
         let due = self.age(tombstone) >= self.request.grace;
+        let referred = tombstone.packs.iter().any(|id| self.live.packs.contains(id))
+            || tombstone.segments.iter().any(|id| self.live.segments.contains(id));
         let mut gone: Vec<Key> = Vec::new();
         let mut one = |is_pack: bool, live: bool, stored: Option<&Stored>, key: Key| {
             let Some(stored) = stored else { return };
@@ -95,8 +97,10 @@ impl Sweep<'_> {
             one(false, self.live.segments.contains(id), self.survey.segments.get(id), keys::segment(id)?);
         }
         let Some(held) = self.held else { return Ok(()) };
+        // What is damaged gets no better by being referred to: backups go on storing it anew.
+        let stays = tombstone.damaged && referred;
         if !due {
-            return self.pardon(tombstone, held);
+            return if stays { Ok(()) } else { self.pardon(tombstone, held) };
         }
         for some in gone.chunks(DELETED_AT_ONCE) {
             if self.request.cancel.is_cancelled() {
@@ -104,6 +108,9 @@ impl Sweep<'_> {
             }
             lease::recheck(self.objects, held)?;
             self.objects.store.delete_many(some)?;
+        }
+        if stays {
+            return Ok(());
         }
         // Only now, when all it names is gone or pardoned: a run that is killed before finds it again.
         lease::recheck(self.objects, held)?;

@@ -4,7 +4,7 @@
 
 mod fetch;
 mod flush;
-mod plan;
+pub(super) mod plan;
 mod write;
 
 use std::collections::{HashMap, HashSet};

@@ -73,7 +73,7 @@ pub fn ranges(segment: &Segment, wanted: impl Iterator<Item = usize>, longest: u
 }
 
 /// The pieces of an entry with their places in the file, around its holes.
-fn placed(segment: &Segment, number: usize) -> Vec<(u32, Use)> {
+pub fn placed(segment: &Segment, number: usize) -> Vec<(u32, Use)> {
     let Some(Kind::File { size, holes, extents, .. }) = segment.entries.get(number).map(|entry| &entry.kind)
     else {
         return Vec::new();
