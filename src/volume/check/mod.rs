@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::base::cancel::Cancel;
 use crate::base::units::Span;
 use crate::snapshot::RelativePath;
 
@@ -92,6 +93,11 @@ enum Verdict {
 }
 
 pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
+    run_at(volume, checks, level, &Cancel::new())
+}
+
+/// Of the tree in `volume`, wherever that is. A wish to stop ends a command.
+pub fn run_at(volume: &Path, checks: &[CheckSpec], level: Level, cancel: &Cancel) -> CheckOutcome {
     let mut outcome = CheckOutcome::default();
     for check in checks.iter().filter(|check| check.is_due(level)) {
         let limit = check.time_limit();
@@ -99,7 +105,7 @@ pub(crate) fn run(volume: &Path, checks: &[CheckSpec], level: Level) -> CheckOut
             CheckKind::Exists(path) => files::exists(volume, path),
             CheckKind::NotEmpty(path) => files::not_empty(volume, path),
             CheckKind::Command { argv, corrupt_codes } => {
-                command::run(volume, argv, corrupt_codes.as_deref(), limit)
+                command::run(volume, argv, corrupt_codes.as_deref(), limit, cancel)
             }
             CheckKind::Sqlite(path) => sqlite::run(volume, path, level, limit),
             CheckKind::Manifest => {
