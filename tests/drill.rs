@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::crash::{AtLeast, DIRECTORIES, REMOVALS, RENAMES, kill_at_each, killed_at, report};
 use support::life::{BOTH, changes, finish, start};
 use support::sidecar::{is_alive, job, pid};
-use support::{Lab, Layout, Outcome, few_entries, odd_tree, remove_all, run, shell};
+use support::{Home, Lab, Layout, Outcome, few_entries, odd_tree, remove_all, run, shell};
 
 /// A volume with a page and a directory, backed up once; its configuration has these checks, one a line.
 fn lab(checks: &str, more: &str) -> Lab {
@@ -321,12 +321,29 @@ fn told_to_stop_it_ends_what_it_runs_and_tidies_up() {
 
 #[test]
 fn a_plain_user_proves_it_too_and_says_what_he_cannot_set() {
-    let lab = Lab::filled(Layout::Subdirectory, few_entries);
+    let lab = Lab::filled(Layout::Subdirectory, |volume| {
+        few_entries(volume);
+        fs::write(volume.join("closed"), "closed").unwrap();
+        shell("chmod 000 \"$1\"", &[volume.join("closed").as_os_str()]);
+    });
     let outcome = run(&mut lab.command_of_plain_user(&["drill", "--json"])).expect_code(3);
     let told = one(&outcome);
     assert!(told["problem_count"].as_u64() > Some(0) && told["bytes"].as_u64() > Some(0), "{told}");
     assert!(outcome.stderr.contains("owner not restored"), "{outcome}");
+    assert!(outcome.stderr.contains("1 of the files cannot be read back"), "{outcome}");
     assert_eq!(last(&lab)["proved"], true);
+}
+
+#[test]
+fn a_snapshot_in_git_is_proved_as_well() {
+    let lab = Lab::filled_in(Home::GitDirectory, Layout::MountPoint, odd_tree);
+    let told = drill(&lab);
+    let row = lab.ok(&["snapshots", "--json"]).json()[0].clone();
+    for key in ["entries", "files", "bytes"] {
+        assert_eq!(told[key], row[key], "{key}: {told}");
+    }
+    assert_eq!((&row["proved"], &told["problem_count"]), (&told["time"], &0.into()), "{told}");
+    assert_nothing_is_left(&lab, "after one from git");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::ops::OpsError;
 use crate::ops::content::hash_of;
 use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::{Entry, Kind, RelativePath, SnapshotId};
-use crate::tree::{EntryReader, Found, Root, Walk, WalkOptions};
+use crate::tree::{EntryReader, Found, Root, TreeError, Walk, WalkOptions};
 
 /// Lines of one kind that are kept; the counts go on.
 const NAMED: usize = 20;
@@ -18,8 +18,8 @@ const NAMED: usize = 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
     pub entries: u64,
+    /// Contents that were read and found right, and their bytes.
     pub files: u64,
-    /// Of contents that were read and found right.
     pub bytes: u64,
     /// What is not as the snapshot says.
     pub differences: Lines,
@@ -27,6 +27,8 @@ pub(super) struct Compared {
     pub metadata: Lines,
     /// Of those that are missing: devices and the like, which only root can make.
     pub not_made: u64,
+    /// Files that this user cannot read back.
+    pub closed: u64,
 }
 
 /// Some of the lines, and how many there are.
@@ -79,7 +81,7 @@ pub(super) fn compare(
     comparison.finish().map_err(|error| RepositoryError::from(error).into())
 }
 
-type TreeResult<T> = Result<T, crate::tree::TreeError>;
+type TreeResult<T> = Result<T, TreeError>;
 
 struct Comparison<'t, W: Iterator<Item = TreeResult<Found>>> {
     root: &'t Root,
@@ -88,7 +90,7 @@ struct Comparison<'t, W: Iterator<Item = TreeResult<Found>>> {
     walk: Peekable<W>,
     cancel: &'t Cancel,
     compared: Compared,
-    failure: Option<crate::tree::TreeError>,
+    failure: Option<TreeError>,
 }
 
 impl<W: Iterator<Item = TreeResult<Found>>> Comparison<'_, W> {
@@ -133,31 +135,44 @@ impl<W: Iterator<Item = TreeResult<Found>>> Comparison<'_, W> {
         }
     }
 
+    /// A plain user owns what he restored, and may not be able to read what its mode keeps from its owner.
     fn pair(&mut self, entry: &Entry, found: &Found) -> TreeResult<()> {
         self.compared.entries += 1;
+        match self.content(entry, found) {
+            Ok(restored) => self.metadata(entry, &restored),
+            Err(TreeError::Denied { .. }) => {
+                self.compared.closed += 1;
+                self.compared.metadata.add(&entry.path, "cannot be read back by this user");
+            }
+            Err(error) => return Err(error),
+        }
+        self.link(entry, found)
+    }
+
+    /// What was restored, all but its content, which was compared.
+    fn content(&mut self, entry: &Entry, found: &Found) -> TreeResult<Entry> {
         let restored = self.reader.entry(found)?;
         match (&entry.kind, &restored.kind) {
-            (Kind::File { size, hash, .. }, Kind::File { size: found_size, .. }) => {
-                self.compared.files += 1;
-                if size != found_size {
-                    let what = format!("has {found_size} bytes instead of {size}");
-                    self.compared.differences.add(&entry.path, &what);
-                } else {
-                    let file = self.reader.open(&entry.path)?;
-                    let read = hash_of(file, self.cancel).map_err(|error| crate::tree::TreeError::Io {
-                        doing: "read",
-                        path: entry.path.below(self.root.path()),
-                        source: error,
-                    })?;
-                    match read {
-                        // Told to stop: whoever asked for it sees that.
-                        None => return Ok(()),
-                        Some((read, bytes)) if read == *hash => self.compared.bytes += bytes,
-                        Some(_) => {
-                            self.compared
-                                .differences
-                                .add(&entry.path, "has other content than in the snapshot");
-                        }
+            (Kind::File { size, .. }, Kind::File { size: found_size, .. }) if size != found_size => {
+                let what = format!("has {found_size} bytes instead of {size}");
+                self.compared.differences.add(&entry.path, &what);
+            }
+            (Kind::File { hash, .. }, Kind::File { .. }) => {
+                let file = self.reader.open(&entry.path)?;
+                let read = hash_of(file, self.cancel).map_err(|source| TreeError::Io {
+                    doing: "read",
+                    path: entry.path.below(self.root.path()),
+                    source,
+                })?;
+                match read {
+                    // Told to stop: whoever asked for it sees that.
+                    None => {}
+                    Some((read, bytes)) if read == *hash => {
+                        self.compared.files += 1;
+                        self.compared.bytes += bytes;
+                    }
+                    Some(_) => {
+                        self.compared.differences.add(&entry.path, "has other content than in the snapshot");
                     }
                 }
             }
@@ -170,8 +185,7 @@ impl<W: Iterator<Item = TreeResult<Found>>> Comparison<'_, W> {
                 self.compared.differences.add(&entry.path, &what);
             }
         }
-        self.metadata(entry, &restored);
-        self.link(entry, found)
+        Ok(restored)
     }
 
     fn metadata(&mut self, entry: &Entry, restored: &Entry) {

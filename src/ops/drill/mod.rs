@@ -216,10 +216,14 @@ fn prove(
         return Err(OpsError::DrillUndecided { snapshot: id.0.clone(), reasons });
     }
     // What could not be set was told already, and cannot be as the snapshot says.
-    let (problems, problem_count) = match report.problem_count {
+    let (mut problems, mut problem_count) = match report.problem_count {
         0 => (compared.metadata.named, compared.metadata.count),
         count => (report.problems, count),
     };
+    if report.problem_count > 0 && compared.closed > 0 {
+        problems.push(format!("{} of the files cannot be read back by this user", compared.closed));
+        problem_count += compared.closed;
+    }
     Ok(Drilled {
         proof: Proof {
             repository: repository.location(),
