@@ -5,7 +5,7 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
     "init",
     "backup",
     "restore",
@@ -14,6 +14,8 @@ const COMMANDS: [&str; 16] = [
     "diff",
     "check",
     "prune",
+    "drill",
+    "scrub",
     "status",
     "wait",
     "export",

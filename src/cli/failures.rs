@@ -6,12 +6,16 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::{git_hints, hints};
 use crate::hook::HookError;
 use crate::ops::OpsError;
+use crate::ops::drill::DRILL;
 use crate::ops::error::Refusal;
 use crate::repository::RepositoryError;
 use crate::step::{FetchError, Trouble};
 use crate::store::StoreError;
 use crate::tree::TreeError;
 use crate::volume::VolumeError;
+
+/// For files of the volume that a scrub found damaged.
+pub const DECAYED: &str = "look at the disk. `volkeep scrub --repair` brings the content of the last snapshot back, with the app stopped";
 
 impl From<OpsError> for Failure {
     fn from(error: OpsError) -> Self {
@@ -34,6 +38,7 @@ fn exit(error: &OpsError) -> Exit {
         OpsError::Volume(error) => volume(error),
         OpsError::Repository(error) => repository(error),
         OpsError::Pick { .. }
+        | OpsError::NeverStored
         | OpsError::RepositoryAbsent { .. }
         | OpsError::SourceAbsent(_)
         | OpsError::TargetAbsent(_) => Exit::NoSnapshot,
@@ -49,6 +54,10 @@ fn exit(error: &OpsError) -> Exit {
         | OpsError::Hook(_)
         | OpsError::NoSuchPath { .. }
         | OpsError::NoSpace { .. }
+        | OpsError::DrillFailed { .. }
+        | OpsError::DrillUndecided { .. }
+        | OpsError::NothingProved { .. }
+        | OpsError::ChangedMeanwhile
         | OpsError::RepairStopped
         | OpsError::Io { .. }
         | OpsError::TimedOut { .. } => Exit::Failed,
@@ -65,6 +74,8 @@ fn volume(error: &VolumeError) -> Exit {
         | VolumeError::MarkerNewer { .. }
         | VolumeError::NotEmpty { .. }
         | VolumeError::MountInside { .. }
+        | VolumeError::NotOurs { .. }
+        | VolumeError::NoExchange { .. }
         | VolumeError::StagingMissing { .. }
         | VolumeError::JournalUnclear { .. } => Exit::Refused,
         VolumeError::Missing { .. }
@@ -115,6 +126,10 @@ fn hint(error: &OpsError) -> Option<String> {
             "is the right volume mounted? volume.identity says which application's data is expected"
         }
         OpsError::InUse { .. } => "stop what works beside the app first",
+        OpsError::NoSpace { doing: DRILL, .. } => {
+            "make room, or give the drill a directory on another file system by drill.directory or --target. Nothing was \
+             written, and quarantine is not dropped for a drill"
+        }
         OpsError::NoSpace { .. } => {
             "make room or enlarge the volume; the next run goes on where this one stopped. Replaced data is kept \
              in the quarantine directory of the state directory"
@@ -136,6 +151,16 @@ fn hint(error: &OpsError) -> Option<String> {
         OpsError::NoSuchPath { .. } => "`volkeep ls SNAPSHOT` lists what it holds",
         OpsError::Hook(error) => hook_hint(error)?,
         OpsError::Step(error) => step_hint(&error.trouble)?,
+        OpsError::DrillFailed { .. } => {
+            "the data on the volume was not touched. `volkeep drill --keep` leaves what came back to be looked at; make a new \
+             backup, and see by `volkeep drill` whether that one can be relied on"
+        }
+        OpsError::DrillUndecided { .. } => {
+            "the checks are to work on any copy of the data: relative paths, and VOLKEEP_VOLUME for where it is"
+        }
+        OpsError::NeverStored => "make a backup first: `volkeep backup`",
+        OpsError::ChangedMeanwhile => "run it again",
+        OpsError::NothingProved { .. } => "make a backup of a volume that holds data first",
         OpsError::RepairStopped => "the next `volkeep init` makes the full checks before anything else",
         OpsError::Archive { .. } | OpsError::Io { .. } | OpsError::TimedOut { .. } => return None,
     };
@@ -261,6 +286,12 @@ fn volume_hint(error: &VolumeError) -> Option<&'static str> {
         }
         VolumeError::Locked { .. } => "wait for it to end, or wait longer by volume.lock_wait",
         VolumeError::ReadOnly { .. } => "mount the volume writable",
+        VolumeError::NoExchange { .. } => {
+            "stop the app, and copy the files over by hand: `volkeep restore --target DIR --path PATH`"
+        }
+        VolumeError::NotOurs { .. } => {
+            "nothing that somebody else put there is used or removed: remove it, or name another directory"
+        }
         VolumeError::MountInside { .. } => "unmount it, or move it out of the volume",
         _ => return None,
     })

@@ -9,6 +9,7 @@ pub mod config;
 pub mod context;
 pub mod demo;
 pub mod diff;
+pub mod drill;
 pub mod exit;
 pub mod export;
 pub mod failures;
@@ -28,6 +29,7 @@ pub mod repository_copy;
 pub mod restore;
 pub mod run;
 pub mod scope;
+pub mod scrub;
 pub mod sidecar;
 pub mod signals;
 pub mod snapshots;
@@ -71,6 +73,8 @@ enum Command {
     Diff(diff::Arguments),
     Check(check::Arguments),
     Prune(prune::Arguments),
+    Drill(drill::Arguments),
+    Scrub(scrub::Arguments),
     Status(status::Arguments),
     Health(health::Arguments),
     Run(run::Arguments),
@@ -90,7 +94,8 @@ impl Command {
     fn ends_in_order(&self) -> bool {
         match self {
             Self::Init(_) | Self::Backup(_) | Self::Restore(_) => true,
-            Self::Check(_) | Self::Prune(_) | Self::Wait(_) => true,
+            Self::Check(_) | Self::Prune(_) | Self::Drill(_) | Self::Wait(_) => true,
+            Self::Scrub(_) => true,
             Self::Sidecar(_) | Self::Run(_) | Self::Task(_) => true,
             Self::Repository(arguments) => arguments.ends_in_order(),
             _ => false,
@@ -111,6 +116,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
         Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
+        Command::Drill(arguments) => drill::run(&arguments, context),
+        Command::Scrub(arguments) => scrub::run(&arguments, context),
         Command::Status(arguments) => status::run(&arguments, context),
         Command::Sidecar(arguments) => sidecar::run(&arguments, context),
         Command::Health(arguments) => health::run(&arguments, context),

@@ -15,7 +15,7 @@ use crate::sidecar::web::ask::{AskError, ask_to_run};
 /// A running sidecar is asked to do it; without one it is done here. The exit code is that of the run.
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
-    /// One of `jobs`, such as backup, prune, check, verify
+    /// One of `jobs`, such as backup, prune, check, verify, drill, scrub
     pub job: String,
     /// Print how it ended as JSON
     #[arg(long)]

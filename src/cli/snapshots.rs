@@ -10,6 +10,7 @@ use crate::cli::render::{Align, grouped, json, plural, printable, table};
 use crate::cli::scope::open_scope;
 use crate::config::Needs;
 use crate::ops;
+use crate::ops::drill::record::DrillRecord;
 use crate::repository::Listing;
 use crate::snapshot::Summary;
 
@@ -26,16 +27,30 @@ struct Row<'a> {
     repository: &'a str,
     #[serde(flatten)]
     summary: &'a Summary,
+    /// When a drill last brought it back whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proved: Option<String>,
 }
 
 pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Failure> {
     let (scope, _) = open_scope(context, Needs::BOTH)?;
     let (all, failure) = ops::compare::snapshots(&scope)?;
+    let record = DrillRecord::load(scope.state_dir()).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what drills have proved is not known");
+        DrillRecord::default()
+    });
+    let proved = |repository: &str, summary: &Summary| {
+        record.proof_of(repository, &summary.id.0).map(|proof| proof.time.to_rfc3339())
+    };
     if arguments.json {
         let rows: Vec<Row<'_>> = all
             .iter()
             .flat_map(|(repository, listing)| {
-                listing.snapshots.iter().map(|summary| Row { repository: repository.as_str(), summary })
+                listing.snapshots.iter().map(|summary| Row {
+                    repository: repository.as_str(),
+                    summary,
+                    proved: proved(repository, summary),
+                })
             })
             .collect();
         context.print(&json(&rows)?)?;
@@ -44,7 +59,7 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
             if scope.repositories.len() > 1 {
                 context.print(&format!("{repository}\n"))?;
             }
-            context.print(&describe(listing))?;
+            context.print(&describe(listing, |summary| proved(repository, summary)))?;
         }
     }
     if let Some(failure) = failure {
@@ -61,7 +76,7 @@ pub fn run(arguments: &Arguments, context: &mut Context<'_>) -> Result<Exit, Fai
     }
 }
 
-fn describe(listing: &Listing) -> String {
+fn describe(listing: &Listing, proved: impl Fn(&Summary) -> Option<String>) -> String {
     let columns = [
         ("snapshot", Align::Left),
         ("time", Align::Left),
@@ -70,6 +85,7 @@ fn describe(listing: &Listing) -> String {
         ("size", Align::Right),
         ("added", Align::Right),
         ("problems", Align::Right),
+        ("proved", Align::Left),
     ];
     let rows: Vec<Vec<String>> = listing
         .snapshots
@@ -83,6 +99,7 @@ fn describe(listing: &Listing) -> String {
                 ByteSize(summary.bytes).to_string(),
                 ByteSize(summary.added_bytes).to_string(),
                 grouped(summary.problem_count),
+                proved(summary).unwrap_or_default(),
             ]
         })
         .collect();

@@ -97,6 +97,16 @@ fn describe(status: &Status) -> String {
         ),
         None => line("last backup", "none by this volume".to_owned()),
     }
+    if let Some(drill) = &status.drill {
+        for proof in &drill.proved {
+            let when = proof.time.to_rfc3339();
+            line("proved", format!("{} of {}, {when}", proof.snapshot, proof.repository));
+        }
+        if let Some(last) = drill.last.as_ref().filter(|last| !last.proved) {
+            let reason = last.reason.as_deref().unwrap_or("not proved");
+            line("last drill", format!("failed {}: {}", last.time.to_rfc3339(), printable(reason)));
+        }
+    }
     if let Some(newer) = &status.newer {
         line("newer", format!("{}, written by {}", newer.id, printable(&newer.host)));
     }

@@ -10,14 +10,19 @@ use crate::cli::context::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::means::one_line;
 use crate::cli::scope::open_scope;
+use crate::cli::scrub::{Judged, judged};
 use crate::config::Needs;
 use crate::config::model::Config;
 use crate::ops::backup::Stored;
 use crate::ops::check::{CheckOptions, Checked};
+use crate::ops::scrub::{ScrubOptions, Scrubbed};
 use crate::ops::{self, Scope};
 use crate::repository::PruneReport;
 use crate::sidecar::record::Figures;
 use crate::sidecar::task::{Task, TaskReport};
+
+/// Findings and problems that go into a reason.
+const TOLD: usize = 10;
 
 /// Do one piece of work for a sidecar
 #[derive(Clone, Debug, Args)]
@@ -31,11 +36,20 @@ enum Wanted {
     Backup,
     Prune,
     Check,
+    Drill,
     Verify {
         #[arg(long)]
         percent: u8,
         #[arg(long)]
         turn: u64,
+    },
+    Scrub {
+        #[arg(long)]
+        percent: u8,
+        #[arg(long)]
+        turn: u64,
+        #[arg(long)]
+        repair: bool,
     },
     Lease {
         #[arg(long, value_parser = time)]
@@ -49,6 +63,8 @@ impl From<Wanted> for Task {
             Wanted::Backup => Self::Backup,
             Wanted::Prune => Self::Prune,
             Wanted::Check => Self::Check,
+            Wanted::Drill => Self::Drill,
+            Wanted::Scrub { percent, turn, repair } => Self::Scrub { percent, turn, repair },
             Wanted::Verify { percent, turn } => Self::Verify { percent, turn },
             Wanted::Lease { since } => Self::Lease { since },
         }
@@ -78,6 +94,12 @@ fn work(task: Task, context: &mut Context<'_>) -> Result<TaskReport, Failure> {
         Task::Backup => back_up(&scope, &config),
         Task::Prune => prune(&scope, &config),
         Task::Check => check(&scope, CheckOptions::default()),
+        Task::Drill => drill(&scope, &config),
+        Task::Scrub { percent, turn, repair } => {
+            // Who wants a repair by the sidecar has said that the app can do with that.
+            let options = ScrubOptions { percent, turn, repair, beside_app: true, dry_run: false };
+            scrub(&ops::scrub::run(&scope, &options)?)
+        }
         Task::Verify { percent, turn } => {
             check(&scope, CheckOptions { verify_percent: percent, verify_turn: Some(turn) })
         }
@@ -182,9 +204,48 @@ fn damage(all: &[Checked]) -> String {
                 .iter()
                 .map(|f| format!("{}/{}: {}", checked.repository, f.object, f.reason))
         })
-        .take(10)
+        .take(TOLD)
         .collect();
     lines.join("; ")
+}
+
+fn drill(scope: &Scope, config: &Config) -> Result<TaskReport, Failure> {
+    let (drilled, failure) = ops::drill::run(scope, &config.drill_options())?;
+    let problems: u64 = drilled.iter().map(|one| one.problem_count).sum();
+    let figures = Figures {
+        snapshot: drilled.first().map(|one| one.proof.snapshot.clone()),
+        restored_files: Some(drilled.iter().map(|one| one.proof.files).sum()),
+        restored_bytes: Some(drilled.iter().map(|one| one.proof.bytes).sum()),
+        ..Figures::default()
+    };
+    if let Some(failure) = failure {
+        return Ok(report_of(&failure.into(), figures));
+    }
+    if problems == 0 {
+        return Ok(TaskReport { figures, ..TaskReport::default() });
+    }
+    let named: Vec<&str> =
+        drilled.iter().flat_map(|one| &one.problems).take(TOLD).map(String::as_str).collect();
+    let reason = format!("{problems} could not be set here as the snapshot says: {}", named.join("; "));
+    Ok(TaskReport { code: Exit::Partial.code(), reason: Some(reason), figures, ..TaskReport::default() })
+}
+
+fn scrub(scrubbed: &Scrubbed) -> Result<TaskReport, Failure> {
+    let figures = Figures {
+        scrubbed_files: Some(scrubbed.files),
+        scrubbed_bytes: Some(scrubbed.bytes),
+        passed_over_files: Some(scrubbed.passed_over),
+        repaired: Some(scrubbed.repaired),
+        findings: Some(scrubbed.damaged_count),
+        ..Figures::default()
+    };
+    Ok(match judged(scrubbed) {
+        Judged::Good => TaskReport { figures, ..TaskReport::default() },
+        Judged::Partly(reason) => {
+            TaskReport { code: Exit::Partial.code(), reason: Some(reason), figures, ..TaskReport::default() }
+        }
+        Judged::Damaged(failure) => report_of(&failure, figures),
+    })
 }
 
 fn report_of(failure: &Failure, figures: Figures) -> TaskReport {

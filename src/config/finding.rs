@@ -195,6 +195,9 @@ fn numbers(config: &Config, found: &mut Vec<Finding>) {
         let message = format!("{} is more than {MOST_RETRIES}", config.backup.read_retries);
         refuse(found, "backup.read_retries", message);
     }
+    if let Some((key, message)) = config.drill.fault() {
+        refuse(found, &format!("drill.{key}"), message);
+    }
     for (key, message) in config.retention.faults() {
         refuse(found, &format!("retention.{key}"), message);
     }

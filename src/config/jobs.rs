@@ -17,7 +17,7 @@ use crate::sidecar::desk::{self, Overlap};
 use crate::sidecar::options::{JobOptions, Work};
 
 /// Those whose kind their name says.
-const BUILT_IN: [&str; 4] = ["backup", "prune", "check", "verify"];
+const BUILT_IN: [&str; 6] = ["backup", "prune", "check", "verify", "drill", "scrub"];
 /// What a job cannot be called: records of that name hold something else.
 const TAKEN: &str = "init";
 const LONGEST_NAME: usize = 64;
@@ -28,7 +28,7 @@ const DAILY: &str = "@daily";
 const DEFAULT_ACTION_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST_RETRIES: u32 = 100;
 
-/// What the sidecar does, and when. A name other than the four below stands for a job of your own, which is a
+/// What the sidecar does, and when. A name other than those below stands for a job of your own, which is a
 /// `command` or an `http` request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -42,6 +42,10 @@ pub struct JobsConfig {
     pub check: JobConfig,
     /// Reads a part of the data each time, until all had its turn.
     pub verify: JobConfig,
+    /// Brings the newest snapshot back beside the volume, compares and checks it, and removes it again.
+    pub drill: JobConfig,
+    /// Looks for files of the volume that have decayed: untouched, and not what the last snapshot says.
+    pub scrub: JobConfig,
     /// Jobs of your own, by name.
     #[serde(flatten)]
     pub others: BTreeMap<String, JobConfig>,
@@ -67,8 +71,8 @@ pub struct JobConfig {
     /// After this time an attempt is ended, with all that it started. Default: none, for commands and requests 1h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// How often a failed attempt is repeated, at most 100. What is refused or misconfigured is not. Default: 2, for
-    /// commands and requests 0.
+    /// How often a failed attempt is repeated, at most 100. What is refused or misconfigured is not. Default: 2; 0 for
+    /// commands, requests, a drill and a scrub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// The pause before the first repetition; it doubles each time. Default: 30s.
@@ -81,9 +85,13 @@ pub struct JobConfig {
     /// What is done around each attempt.
     #[serde(skip_serializing_if = "HooksConfig::is_default")]
     pub hooks: HooksConfig,
-    /// `verify` only: which part of the data is read each time. Default: 5%.
+    /// `verify` and `scrub` only: which part is read each time. Default: 5%, for a scrub 100%.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<Percent>,
+    /// `scrub` only: whether good content takes the place of what is damaged, although the app may have the file open.
+    /// Default: no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<bool>,
     /// Of a job of your own: a program and its arguments; no shell is involved. Exit code 0 is success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
@@ -131,7 +139,8 @@ pub enum AccessConfig {
 impl JobsConfig {
     /// By name.
     pub fn all(&self) -> impl Iterator<Item = (&str, &JobConfig)> {
-        let built_in = BUILT_IN.into_iter().zip([&self.backup, &self.prune, &self.check, &self.verify]);
+        let jobs = [&self.backup, &self.prune, &self.check, &self.verify, &self.drill, &self.scrub];
+        let built_in = BUILT_IN.into_iter().zip(jobs);
         built_in.chain(self.others.iter().map(|(name, job)| (name.as_str(), job)))
     }
 
@@ -201,9 +210,12 @@ impl JobConfig {
             }
         }
         if let Some(percent) = self.percent
-            && (name != "verify" || percent.0 == 0)
+            && (!matches!(name, "verify" | "scrub") || percent.0 == 0)
         {
-            refuse("percent", "it belongs to `verify`, and is 1% to 100%".to_owned());
+            refuse("percent", "it belongs to `verify` and `scrub`, and is 1% to 100%".to_owned());
+        }
+        if self.repair.is_some() && name != "scrub" {
+            refuse("repair", "it belongs to `scrub`".to_owned());
         }
         if BUILT_IN.contains(&name) {
             if let Some(key) = self.of_actions().first() {
@@ -260,6 +272,11 @@ impl JobConfig {
             "prune" => Work::Prune,
             "check" => Work::Check,
             "verify" => Work::Verify { percent: self.percent.map_or(5, |percent| percent.0) },
+            "drill" => Work::Drill,
+            "scrub" => Work::Scrub {
+                percent: self.percent.map_or(100, |percent| percent.0),
+                repair: self.repair.unwrap_or(false),
+            },
             _ => Work::Action {
                 action: self.action().ok()?.action(),
                 access: match self.access {
@@ -270,6 +287,8 @@ impl JobConfig {
             },
         };
         let is_built_in = BUILT_IN.contains(&name);
+        // They read all there is, and what they find does not pass.
+        let is_thorough = matches!(name, "drill" | "scrub");
         Some(JobOptions {
             name: name.to_owned(),
             work,
@@ -281,7 +300,7 @@ impl JobConfig {
                 OverlapConfig::Queue => Overlap::Queue,
             },
             timeout: self.timeout.map(|timeout| timeout.0),
-            retries: self.retries.unwrap_or(if is_built_in { 2 } else { 0 }),
+            retries: self.retries.unwrap_or(if is_built_in && !is_thorough { 2 } else { 0 }),
             backoff: self.backoff.map_or(Duration::from_secs(30), |backoff| backoff.0),
             hooks: self.hooks.options(),
         })

@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod checks;
+pub mod drill;
 pub mod environment;
 pub mod error;
 pub mod file;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::units::{ByteSize, Percent, Span};
 use crate::config::checks::CheckSpec;
+use crate::config::drill::DrillConfig;
 use crate::config::git::{self, HttpsConfig, SshConfig};
 use crate::config::hooks::InitHooksConfig;
 use crate::config::jobs::JobsConfig;
@@ -36,9 +37,11 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// How what nothing refers to any more is deleted.
     pub prune: PruneConfig,
+    /// How a snapshot is brought back to be proved.
+    pub drill: DrillConfig,
     /// What runs beside the app.
     pub sidecar: SidecarConfig,
-    /// What the sidecar does, and when. Besides these four there may be others, of your own.
+    /// What the sidecar does, and when. Besides these there may be others, of your own.
     pub jobs: JobsConfig,
     /// How much of the machine may be used.
     pub limits: LimitsConfig,

@@ -6,10 +6,12 @@ use std::sync::Arc;
 #[cfg(any(feature = "git", feature = "s3"))]
 use std::time::Duration;
 
+use crate::config::drill::DrillRepositories;
 use crate::config::model::{Caches, Compression, Config, OnForeign, OnStale, RepositoryConfig};
 use crate::config::repository_url::RepositoryUrl;
 use crate::config::steps::StepContext;
 use crate::ops::backup::BackupOptions;
+use crate::ops::drill::DrillOptions;
 use crate::ops::init::InitOptions;
 use crate::ops::init::decide::{self, Policy};
 #[cfg(feature = "git")]
@@ -211,6 +213,15 @@ impl Config {
 
     pub fn prune_options(&self, dry_run: bool) -> PruneOptions {
         PruneOptions { policy: self.retention.policy(), grace: self.prune.grace.0, dry_run }
+    }
+
+    pub fn drill_options(&self) -> DrillOptions {
+        DrillOptions {
+            directory: self.drill.directory.clone(),
+            each: self.drill.repositories == DrillRepositories::Each,
+            checks: self.checks(),
+            keep: false,
+        }
     }
 
     pub fn status_options(&self) -> StatusOptions {

@@ -11,7 +11,7 @@ use crate::hook::HookError;
 use crate::repository::{Absent, RepositoryError};
 use crate::snapshot::summary::PickError;
 use crate::step::StepError;
-use crate::volume::{Finding, VolumeError};
+use crate::volume::{CheckOutcome, Finding, VolumeError};
 
 #[derive(Debug, Error)]
 pub enum OpsError {
@@ -56,6 +56,23 @@ pub enum OpsError {
         needed: u64,
         inodes_needed: u64,
     },
+    /// What came back is not what was stored, or the checks find damage in it.
+    #[error(
+        "snapshot {snapshot} of {location} did not come back whole: {}{}",
+        findings.join("; "),
+        if *count > findings.len() as u64 { format!("; {count} findings in all") } else { String::new() }
+    )]
+    DrillFailed { snapshot: String, location: String, findings: Vec<String>, count: u64 },
+    #[error("snapshot {snapshot} came back, and none of the checks could tell whether it is good: {reasons}")]
+    DrillUndecided { snapshot: String, reasons: String },
+    #[error(
+        "the newest snapshot {snapshot} of {location} holds no file with content: bringing it back proves nothing"
+    )]
+    NothingProved { snapshot: String, location: String },
+    #[error("this volume has neither made a snapshot nor come from one, so nothing says what it should be")]
+    NeverStored,
+    #[error("the volume was backed up or restored while it was looked at, and nothing was repaired")]
+    ChangedMeanwhile,
     /// A signal ended it: nothing is restored in its place.
     #[error("the repair was stopped, and the volume is as it left it")]
     RepairStopped,
@@ -185,6 +202,13 @@ fn joined(parts: &[impl ToString]) -> String {
 pub fn findings_line(findings: &[Finding]) -> String {
     let lines: Vec<String> =
         findings.iter().map(|finding| format!("{}: {}", finding.check, finding.message)).collect();
+    lines.join("; ")
+}
+
+/// What could not be told in one line.
+pub fn undecided_line(outcome: &CheckOutcome) -> String {
+    let lines: Vec<String> =
+        outcome.undecided.iter().map(|one| format!("{}: {}", one.check, one.reason)).collect();
     lines.join("; ")
 }
 

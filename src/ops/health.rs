@@ -67,7 +67,7 @@ pub fn examine_begun(
 }
 
 /// The newest snapshot that this volume made or came from, and the location of the repository that has it.
-fn last_snapshot(marker: &Marker) -> Option<(SnapshotId, &str)> {
+pub(super) fn last_snapshot(marker: &Marker) -> Option<(SnapshotId, &str)> {
     let made = marker.last_backup.as_ref().map(|backup| (&backup.snapshot, &backup.repository));
     let came_from = match &marker.origin {
         Some(Origin::Snapshot { id, repository, .. }) => Some((id, repository)),

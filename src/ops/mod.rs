@@ -5,7 +5,9 @@ pub mod backup;
 pub mod bring;
 pub mod check;
 pub mod compare;
+mod content;
 pub mod copy;
+pub mod drill;
 pub mod error;
 pub mod export;
 pub mod health;
@@ -16,6 +18,7 @@ pub mod reach;
 pub mod repair;
 pub mod restore;
 pub mod scope;
+pub mod scrub;
 pub mod status;
 pub mod wait;
 

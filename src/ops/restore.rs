@@ -168,7 +168,7 @@ fn into_directory(
 }
 
 /// Files in the volume are replaced under its lock and journal only.
-fn refuse_live_target(scope: &Scope, target: &Path) -> Result<(), OpsError> {
+pub(super) fn refuse_live_target(scope: &Scope, target: &Path) -> Result<(), OpsError> {
     let real = |path: &Path| real_path(path).map_err(OpsError::io("look at", path));
     let wanted = real(target)?;
     for live in [scope.volume.path(), scope.volume.state_dir()] {

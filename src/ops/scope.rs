@@ -97,7 +97,7 @@ impl Scope {
         Ok(self.volume.hold_sidecar_lock(&self.holder(mode), self.clock.as_ref())?)
     }
 
-    fn holder(&self, mode: &str) -> Holder {
+    pub(super) fn holder(&self, mode: &str) -> Holder {
         Holder {
             mode: mode.to_owned(),
             pod: if self.pod.is_empty() { "a process".to_owned() } else { self.pod.clone() },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::ops::drill::record::{DrillRecord, Ended, Proof};
 use crate::ops::health::examine_begun;
 use crate::ops::reach::{ask_each, combine, find_newer};
 use crate::ops::{OpsError, Scope};
@@ -48,6 +49,9 @@ pub struct Status {
     /// Who may write to each repository that answered in time and has a lease.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leases: Vec<LeaseOf>,
+    /// What drills have proved, if there ever was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Drills>,
     pub sidecar: Option<Holder>,
     pub quarantine: Vec<Kept>,
 }
@@ -59,6 +63,24 @@ pub struct LeaseOf {
     pub lease: LeaseInfo,
     /// Of this volume.
     pub ours: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Drills {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Ended>,
+    /// The latest proof of each repository.
+    pub proved: Vec<Proof>,
+}
+
+impl Drills {
+    /// `None` where there never was one.
+    pub fn of(record: &DrillRecord) -> Option<Self> {
+        record.last.is_some().then(|| Self {
+            last: record.last.clone(),
+            proved: record.latest().into_iter().cloned().collect(),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -107,6 +129,7 @@ pub fn run(scope: &Scope, options: &StatusOptions) -> Result<Status, OpsError> {
         unfit,
         newer,
         leases,
+        drill: DrillRecord::load(scope.state_dir()).ok().as_ref().and_then(Drills::of),
         sidecar: scope.volume.sidecar_running()?,
         quarantine: kept.collect(),
     })

@@ -16,6 +16,7 @@ pub mod staging;
 use std::fmt::{self, Debug};
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, PlannedCopy, Route};
 pub use error::{HostKeyTrouble, RepositoryError};
@@ -30,6 +31,7 @@ pub use request::{
 use serde::Serialize;
 
 use crate::base::timestamp::{self, Timestamp};
+use crate::repository::scan::StatRow;
 use crate::snapshot::selector::Selector;
 use crate::snapshot::{Entry, SnapshotId, Summary};
 use crate::store::Container;
@@ -163,6 +165,16 @@ pub trait Repository: Send + Sync + Debug {
         id: &SnapshotId,
         visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), RepositoryError>;
+
+    /// As `entries`, each with what the file looked like when it was read or restored, where the volume's cache knows.
+    fn entries_as_seen(
+        &self,
+        id: &SnapshotId,
+        _cache: &Path,
+        visit: &mut dyn FnMut(Entry, Option<StatRow>) -> ControlFlow<()>,
+    ) -> Result<(), RepositoryError> {
+        self.entries(id, &mut |entry| visit(entry, None))
+    }
 
     /// Visits the selected entries in walk order together with their content, verified.
     fn read(

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crate::base::timestamp::Timestamp;
 use crate::hook;
 use crate::ops::Scope;
+use crate::ops::drill::record::DrillRecord;
+use crate::ops::status::Drills;
 use crate::sidecar::record::Record;
 use crate::sidecar::state::{INIT, States};
 use crate::sidecar::status::Frozen;
@@ -25,6 +27,7 @@ pub struct Look {
     pub last_backup: Option<Timestamp>,
     pub init: Record,
     pub frozen: Vec<Frozen>,
+    pub drill: Option<Drills>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +93,7 @@ fn look(scope: &Scope) -> Look {
         state: inspection.map(|found| state(&found)).map_err(|error| error.to_string()),
         last_backup,
         init: States::below(scope.state_dir()).load(INIT).unwrap_or_default(),
+        drill: DrillRecord::load(scope.state_dir()).ok().as_ref().and_then(Drills::of),
         frozen: frozen.into_iter().map(|left| Frozen { job: left.job, since: left.since }).collect(),
     }
 }

@@ -55,6 +55,13 @@ pub enum Work {
     Verify {
         percent: u8,
     },
+    /// Brings the newest snapshot back beside the volume.
+    Drill,
+    /// Looks for files of the volume that have decayed, in so many percent of them each time.
+    Scrub {
+        percent: u8,
+        repair: bool,
+    },
     /// A command or a request of somebody's own.
     Action {
         action: Action,
@@ -69,6 +76,8 @@ impl Work {
             Self::Prune => "prune",
             Self::Check => "check",
             Self::Verify { .. } => "verify",
+            Self::Drill => "drill",
+            Self::Scrub { .. } => "scrub",
             Self::Action { action, .. } => action.kind.name(),
         }
     }
@@ -77,6 +86,10 @@ impl Work {
         match self {
             Self::Backup | Self::Prune => Needs { volume: Access::Shared, repository: true },
             Self::Check | Self::Verify { .. } => Needs { volume: Access::None, repository: true },
+            // It takes as long as a restore does: backups go on meanwhile.
+            Self::Drill => Needs { volume: Access::None, repository: false },
+            // It reads the volume, and of the repository the manifest alone.
+            Self::Scrub { .. } => Needs { volume: Access::Shared, repository: false },
             Self::Action { access, .. } => Needs { volume: *access, repository: false },
         }
     }

@@ -108,7 +108,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figures {
-    /// The snapshot that was made.
+    /// The snapshot that was made, or brought back by a drill.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
     /// Of the volume.
@@ -124,9 +124,24 @@ pub struct Figures {
     /// Files that were not stored as they should have been.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problems: Option<u64>,
-    /// Damaged objects that a check found.
+    /// Of a scrub: files that were read and compared, their bytes, and those of which nothing could be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrubbed_files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrubbed_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over_files: Option<u64>,
+    /// Damaged files that a scrub replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<u64>,
+    /// Damaged objects that a check found, or damaged files that a scrub found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub findings: Option<u64>,
+    /// Of a drill: what was brought back and compared, of all repositories together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_files: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forgotten_snapshots: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -196,6 +196,11 @@ fn work(
         Work::Backup => in_child(means, Task::Backup, limit, cancel),
         Work::Prune => in_child(means, Task::Prune, limit, cancel),
         Work::Check => in_child(means, Task::Check, limit, cancel),
+        Work::Drill => in_child(means, Task::Drill, limit, cancel),
+        Work::Scrub { percent, repair } => {
+            let (percent, turn, repair) = (*percent, orders.turn, *repair);
+            in_child(means, Task::Scrub { percent, turn, repair }, limit, cancel)
+        }
         Work::Verify { percent } => {
             in_child(means, Task::Verify { percent: *percent, turn: orders.turn }, limit, cancel)
         }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::base::timestamp::Timestamp;
+use crate::ops::drill::record::Proof;
+use crate::ops::status::Drills;
 use crate::sidecar::notify::{About, Event, Notice};
 use crate::sidecar::record::{Begun, Figures, Outcome, Record, Run, Trigger};
 use crate::sidecar::status::{Frozen, JobStatus, LeaseStatus, NoticeCounts, Stage, Status};
@@ -36,6 +38,7 @@ pub fn status() -> Status {
         ],
         jobs: vec![backup(), check(), vacuum()],
         init: record(Outcome::Done, Figures::default()),
+        drill: Some(Drills { last: None, proved: vec![proof()] }),
         frozen: vec![Frozen { job: "backup".to_owned(), since: NOON }],
         configured: NOON,
         refused_configuration: Some("`limits.memory`: 1MiB is less than 16MiB".to_owned()),
@@ -64,6 +67,20 @@ pub fn record(outcome: Outcome, figures: Figures) -> Record {
     record
 }
 
+fn proof() -> Proof {
+    Proof {
+        repository: "s3://bucket/wiki".to_owned(),
+        snapshot: "20260101T000000.000Z-abc".to_owned(),
+        snapshot_time: Timestamp::new(1_789_000_000, 0),
+        time: NOON,
+        seconds: 30.5,
+        entries: 1_100,
+        files: 1_000,
+        bytes: 5_000_000,
+        checks: 2,
+    }
+}
+
 fn backup() -> JobStatus {
     let figures = Figures {
         snapshot: Some("20260101T000000.000Z-abc".to_owned()),
@@ -85,7 +102,14 @@ fn backup() -> JobStatus {
 }
 
 fn check() -> JobStatus {
-    let figures = Figures { findings: Some(2), ..Figures::default() };
+    let figures = Figures {
+        findings: Some(2),
+        scrubbed_files: Some(900),
+        scrubbed_bytes: Some(4_000_000),
+        passed_over_files: Some(30),
+        repaired: Some(1),
+        ..Figures::default()
+    };
     JobStatus {
         record: record(Outcome::Failed, figures),
         running: Some(Begun { trigger: Trigger::Request, started: NOON }),

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::base::timestamp::{self, Timestamp};
+use crate::ops::status::Drills;
 use crate::sidecar::options::JobOptions;
 use crate::sidecar::record::{Begun, Record};
 
@@ -24,6 +25,9 @@ pub struct Status {
     pub jobs: Vec<JobStatus>,
     /// How the last init ended, and the ones before it.
     pub init: Record,
+    /// What drills have proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Drills>,
     /// Jobs whose freeze has not been undone, and since when.
     pub frozen: Vec<Frozen>,
     /// When the configuration in force was read, and what was wrong with the one that was refused after it.
@@ -72,7 +76,7 @@ pub struct LeaseStatus {
 #[derive(Clone, Debug, Serialize)]
 pub struct JobStatus {
     pub name: String,
-    /// `backup`, `prune`, `check`, `verify`, `command`, `http`.
+    /// `backup`, `prune`, `check`, `verify`, `drill`, `scrub`, `command`, `http`.
     pub kind: &'static str,
     /// As it is written; `None` for a job that runs on request only.
     #[serde(skip_serializing_if = "Option::is_none")]

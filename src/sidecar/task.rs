@@ -20,6 +20,13 @@ pub enum Task {
         percent: u8,
         turn: u64,
     },
+    Drill,
+    /// Part number `turn` of the files.
+    Scrub {
+        percent: u8,
+        turn: u64,
+        repair: bool,
+    },
     /// Where the lease is older than this, a new epoch is begun.
     Lease {
         since: Timestamp,
@@ -43,11 +50,18 @@ pub struct TaskReport {
 
 impl Task {
     pub fn arguments(self) -> Vec<String> {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let words = |words: &[&str]| -> Vec<String> { words.iter().map(|word| (*word).to_owned()).collect() };
         match self {
             Self::Backup => words(&[COMMAND, "backup"]),
             Self::Prune => words(&[COMMAND, "prune"]),
             Self::Check => words(&[COMMAND, "check"]),
+            Self::Drill => words(&[COMMAND, "drill"]),
+            Self::Scrub { percent, turn, repair } => {
+                let (percent, turn) = (percent.to_string(), turn.to_string());
+                let mut all = words(&[COMMAND, "scrub", "--percent", &percent, "--turn", &turn]);
+                all.extend(repair.then(|| "--repair".to_owned()));
+                all
+            }
             Self::Verify { percent, turn } => {
                 words(&[COMMAND, "verify", "--percent", &percent.to_string(), "--turn", &turn.to_string()])
             }

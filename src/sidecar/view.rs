@@ -31,6 +31,7 @@ pub fn status(engine: &Engine, now: Timestamp) -> Status {
             .map(|job| job_status(engine, job, engine.slots.get(&job.name).unwrap_or(&nothing), now))
             .collect(),
         init: look.map_or_else(Record::default, |look| look.init.clone()),
+        drill: look.and_then(|look| look.drill.clone()),
         frozen: look.map(|look| look.frozen.clone()).unwrap_or_default(),
         configured: engine.means.configured,
         refused_configuration: engine.refused.clone(),
@@ -51,6 +52,7 @@ pub fn nothing(means: &Means, now: Timestamp) -> Status {
         leases: Vec::new(),
         jobs: Vec::new(),
         init: Record::default(),
+        drill: None,
         frozen: Vec::new(),
         configured: means.configured,
         refused_configuration: None,

@@ -265,6 +265,7 @@ impl Commit<'_> {
             time,
             expires: time.plus(self.volume.options.quarantine.keep),
             before_repair: false,
+            files_only: false,
         }
     }
 

@@ -50,6 +50,11 @@ pub enum VolumeError {
     Phase { found: String, wanted: &'static str },
     #[error("{} already holds data", path.display())]
     NotEmpty { path: PathBuf },
+    #[error("{} is there and not ours alone", path.display())]
+    NotOurs { path: PathBuf },
+    /// Nothing has been changed.
+    #[error("the file system of {} cannot exchange two names in one step", path.display())]
+    NoExchange { path: PathBuf },
     #[error("the restored tree {} is gone, although the journal says that it is complete", path.display())]
     StagingMissing { path: PathBuf },
     /// For a person to judge: going on could replace the wrong tree.

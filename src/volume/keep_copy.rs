@@ -48,6 +48,7 @@ impl Volume {
                 time,
                 expires: time.plus(self.options.quarantine.keep),
                 before_repair: true,
+                files_only: false,
             }
         })?;
         std::fs::DirBuilder::new().mode(0o700).create(&data).map_err(VolumeError::io("create", &data))?;

@@ -64,6 +64,14 @@ impl Places {
         self.state_dir.join("backup.lock")
     }
 
+    pub(crate) fn drill_lock(&self) -> PathBuf {
+        self.state_dir.join("drill.lock")
+    }
+
+    pub(crate) fn drill(&self) -> PathBuf {
+        self.state_dir.join("drill")
+    }
+
     pub(crate) fn marker(&self) -> PathBuf {
         self.state_dir.join("marker.json")
     }

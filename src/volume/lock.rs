@@ -111,6 +111,13 @@ pub(crate) fn acquire(
     }
 }
 
+/// The lock held exclusively, without a name; `None` when somebody has it.
+pub(crate) fn acquire_at_once(path: &Path) -> Result<Option<LockGuard>, VolumeError> {
+    let file = open(path).map_err(VolumeError::io("open the lock", path))?;
+    let is_free = try_lock(&file, LockKind::Exclusive).map_err(VolumeError::io("lock", path))?;
+    Ok(is_free.then_some(LockGuard { file, kind: LockKind::Exclusive }))
+}
+
 /// Whether somebody holds the lock exclusively. `Some(None)`: yes, but without a name.
 pub(crate) fn held_by(path: &Path) -> Result<Option<Option<Holder>>, VolumeError> {
     let file = match File::open(path) {

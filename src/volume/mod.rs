@@ -16,7 +16,9 @@ mod readiness;
 mod removal;
 mod replacement;
 mod root_metadata;
+mod scratch;
 mod stage;
+mod swap;
 
 pub mod check;
 
@@ -41,7 +43,9 @@ pub use marker::{Damage, Dealings, LastBackup, Marker, Origin, Phase, Progress, 
 pub use options::{QuarantineOptions, VolumeOptions};
 pub use quarantine::{Note, Quarantined};
 pub use readiness::{NotYet, readiness};
+pub use scratch::Scratch;
 pub use stage::{Begun, Staging};
+pub use swap::Swap;
 
 /// A temporary file that is younger may belong to somebody who is just writing it.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(3600);
@@ -60,6 +64,8 @@ pub struct SweepReport {
     pub quarantines: Vec<String>,
     pub temporary_files: u64,
     pub stale_staging: bool,
+    /// Of a drill that was killed.
+    pub left_scratch: bool,
 }
 
 impl Volume {
@@ -210,18 +216,20 @@ impl Volume {
         }
         let staging = self.places.staging();
         report.stale_staging = empty_directory(&staging).map_err(VolumeError::io("clear", &staging))?;
+        report.left_scratch = self.drop_left_scratch()?;
         report.quarantines = self.sweep_quarantine(0, clock)?;
         Ok(report)
     }
 
-    /// Before `bytes` are written: drops old quarantine as if they were there already, never the newest one.
-    /// Returns the names dropped; whether it was enough is the caller's to see.
+    /// Before `bytes` are written: drops what a killed drill left, and old quarantine as if they were there already, never
+    /// the newest one. Returns the names dropped; whether it was enough is the caller's to see.
     pub fn make_room(&self, bytes: u64, clock: &dyn Clock) -> Result<Vec<String>, VolumeError> {
+        let scratch = self.drop_left_scratch()?.then(|| "a killed drill".to_owned());
         // A commit that was cut off may still put entries into the quarantine it has begun.
         let phase = self.read_marker()?.map(|marker| marker.phase);
         match phase {
-            Some(Phase::Committing { .. }) => Ok(Vec::new()),
-            _ => self.sweep_quarantine(bytes, clock),
+            Some(Phase::Committing { .. }) => Ok(scratch.into_iter().collect()),
+            _ => Ok(scratch.into_iter().chain(self.sweep_quarantine(bytes, clock)?).collect()),
         }
     }
 

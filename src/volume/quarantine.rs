@@ -42,6 +42,9 @@ pub struct Note {
     /// A copy of the data as it was before a repair, which stands for more than what the repair left.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub before_repair: bool,
+    /// Single files of the volume, which stand for less than a whole one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub files_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,10 @@ pub struct Quarantined {
 impl Quarantined {
     fn is_before_repair(&self) -> bool {
         self.note.as_ref().is_some_and(|note| note.before_repair)
+    }
+
+    fn is_files_only(&self) -> bool {
+        self.note.as_ref().is_some_and(|note| note.files_only)
     }
 
     fn has_expired(&self, keep: Duration, now: Timestamp) -> bool {
@@ -171,7 +178,12 @@ fn sweep_by(
     kept.retain(|one| one.note.is_some());
     // The newest one may be all that is left of a volume: too little space alone is no reason to drop it. Where that is
     // what a repair has left, it is the copy made before.
-    let newest = kept.pop();
+    let mut newest = kept.pop();
+    // Neither that nor the newest whole one.
+    if newest.as_ref().is_some_and(Quarantined::is_files_only) {
+        let whole = kept.iter().rposition(|one| !one.is_files_only());
+        newest = whole.map(|at| kept.remove(at));
+    }
     if newest.is_some_and(|one| !one.is_before_repair())
         && let Some(copy) = kept.iter().rposition(Quarantined::is_before_repair)
     {
@@ -215,11 +227,31 @@ mod tests {
             time,
             expires: time.plus(DAY),
             before_repair,
+            files_only: false,
         };
         let data = open(directory, &name, note).unwrap();
         std::fs::create_dir(&data).unwrap();
         std::fs::write(data.join("file"), "old").unwrap();
         name
+    }
+
+    #[test]
+    fn single_files_do_not_take_the_place_of_the_newest_whole_one() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let mut names = Vec::new();
+        for files_only in [false, false, true] {
+            clock.advance(DAY);
+            let name = put(dir.path(), &clock);
+            if files_only {
+                let note = dir.path().join(&name).join(NOTE);
+                let old: Note = sealed::open(&std::fs::read(&note).unwrap(), FORMAT).unwrap();
+                std::fs::write(&note, sealed::seal(&Note { files_only, ..old }, FORMAT).unwrap()).unwrap();
+            }
+            names.push(name);
+        }
+        let options = QuarantineOptions { keep: 99 * DAY, min_free_percent: 10 };
+        let dropped = sweep_by(dir.path(), &options, &clock, &|| Ok(0)).unwrap();
+        assert_eq!(dropped, names[..1]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Volume {
             time,
             expires: time.plus(self.options.quarantine.keep),
             before_repair: false,
+            files_only: false,
         })?;
         let own = directory.join(name);
         self.swap(new, live, &data, &own).map_err(VolumeError::io("replace", live))?;

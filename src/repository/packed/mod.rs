@@ -29,6 +29,7 @@ mod tombstone;
 mod traffic_tests;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::clock::Clock;
@@ -38,6 +39,7 @@ use crate::repository::packed::descriptor::Descriptor;
 use crate::repository::packed::document::Document;
 use crate::repository::packed::lease::{Held, Lease};
 use crate::repository::packed::objects::Objects;
+use crate::repository::scan::StatRow;
 use crate::repository::{
     Absent, BackupReport, BackupRequest, CheckReport, CheckRequest, EntrySink, Epoch, LeaseInfo, Listing,
     Missing, Presence, PruneReport, PruneRequest, RepairReport, RepairRequest, Repository, RepositoryError,
@@ -248,6 +250,27 @@ impl Repository for Packed {
             let segment = parent::load(&objects, &Cache::default(), reference)?;
             for entry in segment.entries {
                 if visit(entry).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entries_as_seen(
+        &self,
+        id: &SnapshotId,
+        cache: &Path,
+        visit: &mut dyn FnMut(Entry, Option<StatRow>) -> ControlFlow<()>,
+    ) -> Result<(), RepositoryError> {
+        let (descriptor, objects) = self.opened()?;
+        let document = document::read(&objects, &descriptor.id, id)?;
+        let cache = Cache::open(Some(cache), &descriptor.id);
+        for reference in &document.segments {
+            let rows = cache.stats(reference).unwrap_or_default();
+            let segment = parent::load(&objects, &Cache::default(), reference)?;
+            for (position, entry) in segment.entries.into_iter().enumerate() {
+                if visit(entry, rows.get(position).copied()).is_break() {
                     return Ok(());
                 }
             }

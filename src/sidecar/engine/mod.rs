@@ -43,7 +43,7 @@ pub enum Event {
         run: Box<Run>,
     },
     Saved(Saved),
-    Kept(Kept),
+    Kept(Box<Kept>),
     Looked(Box<Look>),
     /// A thaw that had failed was tried again, with this success.
     Thawed(bool),
@@ -294,7 +294,7 @@ impl Engine {
         self.lookout.send(&self.means.scope, report);
         if !self.is_writing() {
             let events = self.events.clone();
-            let report = move |kept| drop(events.send(Event::Kept(kept)));
+            let report = move |kept| drop(events.send(Event::Kept(Box::new(kept))));
             self.tenure.send(&self.means.program, self.started, report);
         }
         let unsaved = |slot: &Slot| slot.unsaved.is_some();
@@ -397,7 +397,7 @@ impl Engine {
             }
             Event::Kept(kept) => {
                 let now = self.now();
-                self.tenure.back(kept, now);
+                self.tenure.back(*kept, now);
             }
             Event::Looked(look) => {
                 let frozen = !look.frozen.is_empty();
@@ -464,8 +464,11 @@ impl Engine {
             let _ = listener.send(run.clone());
         }
         runner::log(name, &run);
-        let is_backup = self.means.options.job(name).is_some_and(|job| matches!(job.work, Work::Backup));
-        if is_backup {
+        let work = self.means.options.job(name).map(|job| &job.work);
+        if matches!(work, Some(Work::Drill)) {
+            self.lookout.hurry();
+        }
+        if matches!(work, Some(Work::Backup)) {
             match run.code {
                 runner::code::DONE | runner::code::PARTIAL => self.tenure.confirmed(now),
                 _ => self.tenure.hurry(),

@@ -126,7 +126,13 @@ fn a_thaw_that_failed_is_not_tried_again_at_once() {
     assert!(!opening::thaw_left_behind(&scope));
 
     lab.engine.lookout.send(&scope, |_| {});
-    let look = Look { state: Ok("healthy"), last_backup: None, init: Record::default(), frozen: Vec::new() };
+    let look = Look {
+        state: Ok("healthy"),
+        last_backup: None,
+        init: Record::default(),
+        frozen: Vec::new(),
+        drill: None,
+    };
     lab.engine.lookout.back(look);
     lab.engine.take(Event::Thawed(false)).unwrap();
     assert!(!lab.engine.lookout.is_due());

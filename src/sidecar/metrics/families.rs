@@ -1,5 +1,7 @@
-//! The metrics of the sidecar as a whole: itself, the volume, leases, repositories, init, configuration, notices.
+//! The metrics of the sidecar as a whole: itself, the volume, leases, repositories, drills, init,
+//! configuration, notices.
 
+use crate::ops::drill::record::Proof;
 use crate::sidecar::metrics::{Family, Sample, flag, number, seconds};
 use crate::sidecar::record::{Figures, Outcome};
 use crate::sidecar::status::{LeaseStatus, Stage, Status};
@@ -66,6 +68,22 @@ pub(super) static FAMILIES: &[Family] = &[
         "Snapshots in the first repository, as the last run that counted them found.",
         |status| newest(status, |figures| figures.repository_snapshots),
     ),
+    Family::gauge(
+        "volkeep_drill_last_success_timestamp_seconds",
+        "When the last drill began that went well, by a job or by hand.",
+        |status| of_drills(status, |proof| seconds(proof.time)),
+    ),
+    Family::gauge("volkeep_drill_last_success_duration_seconds", "How long that drill took.", |status| {
+        of_drills(status, |proof| proof.seconds)
+    }),
+    Family::gauge("volkeep_drill_last_success_bytes", "Bytes that it brought back and compared.", |status| {
+        of_drills(status, |proof| number(proof.bytes))
+    }),
+    Family::gauge(
+        "volkeep_drill_snapshot_timestamp_seconds",
+        "When the snapshot was made that it brought back.",
+        |status| of_drills(status, |proof| seconds(proof.snapshot_time)),
+    ),
     Family::gauge("volkeep_init_last_run_timestamp_seconds", "When the last init began.", |status| {
         status.init.last.iter().map(|run| Sample::new(Vec::new(), seconds(run.started))).collect()
     }),
@@ -119,6 +137,11 @@ fn one(label: &'static str, name: &str, is: bool) -> Sample {
 
 fn of_repository(lease: &LeaseStatus, value: f64) -> Sample {
     Sample::new(vec![("repository", lease.repository.clone())], value)
+}
+
+fn of_drills(status: &Status, value: fn(&Proof) -> f64) -> Vec<Sample> {
+    let proofs = status.drill.iter().flat_map(|drill| &drill.proved);
+    proofs.map(|proof| Sample::new(vec![("repository", proof.repository.clone())], value(proof))).collect()
 }
 
 /// Of the run that began last, among those that know the figure.

@@ -102,9 +102,11 @@ pub(super) static FAMILIES: &[Family] = &[
             samples
         },
     ),
-    Family::gauge("volkeep_job_last_run_findings", "Damaged objects that the last run found.", |status| {
-        of_last(status, |run| Some(number(run.figures.findings?)))
-    }),
+    Family::gauge(
+        "volkeep_job_last_run_findings",
+        "Damaged objects or files that the last run found.",
+        |status| of_last(status, |run| Some(number(run.figures.findings?))),
+    ),
     Family::gauge(
         "volkeep_job_last_success_timestamp_seconds",
         "When the last run began that went well.",
@@ -141,6 +143,22 @@ pub(super) static FAMILIES: &[Family] = &[
         "Files that the last backup could not store as they are.",
         |status| figure(status, |figures| figures.problems),
     ),
+    Family::gauge(
+        "volkeep_scrub_files",
+        "Files that the last scrub read and compared, however it ended.",
+        |status| of_last(status, |run| run.figures.scrubbed_files.map(number)),
+    ),
+    Family::gauge("volkeep_scrub_bytes", "Bytes that it read and compared.", |status| {
+        of_last(status, |run| run.figures.scrubbed_bytes.map(number))
+    }),
+    Family::gauge(
+        "volkeep_scrub_passed_over_files",
+        "Files that it could not judge, since they were changed after the last snapshot.",
+        |status| of_last(status, |run| run.figures.passed_over_files.map(number)),
+    ),
+    Family::gauge("volkeep_scrub_repaired_files", "Damaged files that it replaced.", |status| {
+        of_last(status, |run| run.figures.repaired.map(number))
+    }),
     Family::gauge("volkeep_prune_forgotten_snapshots", "Snapshots that the last prune forgot.", |status| {
         figure(status, |figures| figures.forgotten_snapshots)
     }),

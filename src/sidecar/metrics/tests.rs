@@ -21,6 +21,7 @@ fn figures_come_from_the_status() {
         "volkeep_job_last_success_timestamp_seconds{job_name=\"backup\"} 1790000000.0",
         "volkeep_backup_files{job_name=\"backup\"} 1000.0",
         "volkeep_repository_snapshots 12.0",
+        "volkeep_drill_snapshot_timestamp_seconds{repository=\"s3://bucket/wiki\"} 1789000000.0",
         "volkeep_job_frozen{job_name=\"backup\"} 1.0",
         "volkeep_configuration_accepted 0.0",
         "volkeep_notices_failed_total 2.0",

@@ -140,6 +140,8 @@ fn figures(html: &mut String, run: &Run) -> fmt::Result {
         ("in all", bytes(figures.bytes)),
         ("read", bytes(figures.read_bytes)),
         ("stored", bytes(figures.stored_bytes)),
+        ("brought back", bytes(figures.restored_bytes)),
+        ("scrubbed", bytes(figures.scrubbed_bytes)),
         ("deleted", bytes(figures.deleted_bytes)),
         ("snapshots in the repository", figures.repository_snapshots.map(|count| count.to_string())),
         ("in the repository", bytes(figures.repository_bytes)),

@@ -4,12 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Verdict;
+use crate::base::cancel::Cancel;
 use crate::base::process::{self, CommandSpec, Finished};
 
 /// How much of the output goes into a message.
 const OUTPUT_TOLD: usize = 500;
 
-pub(super) fn run(volume: &Path, argv: &[String], corrupt_codes: Option<&[i32]>, limit: Duration) -> Verdict {
+pub(super) fn run(
+    volume: &Path,
+    argv: &[String],
+    corrupt_codes: Option<&[i32]>,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Verdict {
     let Some(path) = volume.to_str() else {
         return Verdict::Unknown(format!("{} is not UTF-8 and cannot be handed over", volume.display()));
     };
@@ -20,7 +27,7 @@ pub(super) fn run(volume: &Path, argv: &[String], corrupt_codes: Option<&[i32]>,
         timeout: limit,
         ..CommandSpec::default()
     };
-    match process::run(&spec) {
+    match process::run_watched(&spec, cancel, &mut |_| {}) {
         Ok(Finished { code: 0, .. }) => Verdict::Good,
         Ok(finished) => {
             let damaged = match corrupt_codes {
@@ -50,7 +57,7 @@ mod tests {
         let argv = ["sh", "-c", script].map(str::to_owned);
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("here"), "").unwrap();
-        run(dir.path(), &argv, corrupt_codes, Duration::from_secs(60))
+        run(dir.path(), &argv, corrupt_codes, Duration::from_secs(60), &Cancel::new())
     }
 
     #[test]
@@ -66,8 +73,14 @@ mod tests {
         assert!(matches!(sh("kill -9 $$", None), Verdict::Unknown(_)));
         assert!(matches!(sh("no-such-program-here", None), Verdict::Unknown(_)));
         let argv = ["/no/such/program".to_owned()];
-        assert!(matches!(run(Path::new("/"), &argv, None, Duration::from_secs(1)), Verdict::Unknown(_)));
+        assert!(matches!(
+            run(Path::new("/"), &argv, None, Duration::from_secs(1), &Cancel::new()),
+            Verdict::Unknown(_)
+        ));
         let argv = ["sh", "-c", "read x < /dev/zero; sleep 600"].map(str::to_owned);
-        assert!(matches!(run(Path::new("/"), &argv, None, Duration::from_millis(20)), Verdict::Unknown(_)));
+        assert!(matches!(
+            run(Path::new("/"), &argv, None, Duration::from_millis(20), &Cancel::new()),
+            Verdict::Unknown(_)
+        ));
     }
 }

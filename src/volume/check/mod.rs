@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::action::HttpAction;
+use crate::base::cancel::Cancel;
 use crate::snapshot::RelativePath;
 pub use checksum_file::Algorithm;
 
@@ -111,6 +112,17 @@ enum Verdict {
 
 /// `state_dir` may lie in the volume, and is none of its data.
 pub(crate) fn run(volume: &Path, state_dir: &Path, checks: &[CheckSpec], level: Level) -> CheckOutcome {
+    run_at(volume, state_dir, checks, level, &Cancel::new())
+}
+
+/// Of the tree in `volume`, wherever that is. A wish to stop ends a command.
+pub fn run_at(
+    volume: &Path,
+    state_dir: &Path,
+    checks: &[CheckSpec],
+    level: Level,
+    cancel: &Cancel,
+) -> CheckOutcome {
     let mut outcome = CheckOutcome::default();
     for check in checks.iter().filter(|check| check.is_due(level)) {
         let limit = check.time_limit();
@@ -118,7 +130,7 @@ pub(crate) fn run(volume: &Path, state_dir: &Path, checks: &[CheckSpec], level: 
             CheckKind::Exists(path) => apart(limit, volume, path, files::exists),
             CheckKind::NotEmpty(path) => apart(limit, volume, path, files::not_empty),
             CheckKind::Command { argv, corrupt_codes } => {
-                command::run(volume, argv, corrupt_codes.as_deref(), limit)
+                command::run(volume, argv, corrupt_codes.as_deref(), limit, cancel)
             }
             CheckKind::Sqlite(path) => {
                 apart(limit, volume, path, move |volume, path| sqlite::run(volume, path, level, limit))
