@@ -87,6 +87,7 @@ fn a_prune_takes_what_nothing_needs_and_nothing_else(home: Home) {
             policy: &policy,
             grace: Duration::ZERO,
             writer: &lab.writer,
+            cache: &lab.dir.path().join("cache"),
             dry_run,
             workers: &workers(),
             progress: &Progress::default(),

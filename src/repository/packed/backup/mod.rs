@@ -2,9 +2,11 @@
 //! refers to is durable.
 
 mod chunk;
+mod elsewhere;
 mod job;
 mod links;
 mod merge;
+pub(super) mod movable;
 mod pipeline;
 pub(super) mod refresh;
 pub(super) mod stored;
@@ -49,6 +51,7 @@ struct Made {
     bytes_read: u64,
     added_bytes: u64,
     stored_bytes: u64,
+    moved_bytes: u64,
 }
 
 pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
@@ -87,11 +90,15 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     let condemned = Condemned::list(&objects)?;
     let stored = StoredObjects::list(&objects, request.workers.connections)?.without(&condemned);
 
+    // What a prune noted is advice: who follows it stores more than it must, and rests on nothing else than it would.
+    let volume_bytes = parent.as_ref().map_or(0, |(_, document)| document.data_bytes);
+    let (emptied, emptied_later) = movable::share_of(cache.mostly_dead(), volume_bytes);
+
     let mut problems = Problems::default();
-    let known = Known::new(&objects, &cache, parent_segments, &stored.packs);
+    let known = Known::new(&objects, &cache, parent_segments, &stored.packs, &emptied);
     for pack in cache.uploaded() {
         // A pack that was swept meanwhile must not be referred to.
-        if stored.packs.size(pack.pack) == Some(pack.size) {
+        if stored.packs.size(pack.pack) == Some(pack.size) && !emptied.contains(&pack.pack) {
             known.add_uploaded(&pack);
         }
     }
@@ -100,6 +107,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         root: &root,
         objects: &objects,
         known: &known,
+        emptied: &emptied,
         clock: request.clock,
         read_retries: request.read_retries,
         cancel: request.cancel,
@@ -124,6 +132,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         bytes_read: made.bytes_read,
         added_bytes: made.added_bytes,
         stored_bytes: made.stored_bytes,
+        moved_bytes: made.moved_bytes,
         problems: problems.named,
         problem_count: problems.count,
     };
@@ -162,6 +171,9 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     report.snapshot = Some(document.summary(&id));
     cache.keep_only(&document.segments);
     cache.forget_uploaded();
+    if !emptied.is_empty() {
+        cache.note_mostly_dead(emptied_later);
+    }
     if let Err(error) = objects.store.tidy(request.clock.now()) {
         tracing::warn!(%error, "left-over temporary files stay in the repository");
     }
@@ -227,7 +239,11 @@ fn walk_and_store(
     let store = refresher.is_some();
     let failure = Mutex::new(None);
     let (job_sender, jobs) = bounded(threads);
-    let shares = Shares::of(request.workers.memory, request.workers.connections);
+    let shares = Shares::of(
+        request.workers.memory,
+        request.workers.connections,
+        if shared.emptied.is_empty() { 1 } else { 2 },
+    );
     // Without room: what waits is held by whoever made it, so that memory never holds one pack more.
     let (uploads, queue) = bounded(0);
     let outcome: Result<Made, RepositoryError> = thread::scope(|scope| {
@@ -242,7 +258,7 @@ fn walk_and_store(
         }
         // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
         drop((jobs, queue));
-        let packer = Packer::new(shared.objects, shares.pack, uploads.clone());
+        let packers = [(); 2].map(|()| Packer::new(shared.objects, shares.pack, uploads.clone()));
         let store_segment: StoreSegment<'_> = Box::new(move |id, stored| {
             uploads
                 .send(Upload::Segment { id, stored })
@@ -258,14 +274,15 @@ fn walk_and_store(
         );
         // Plain and compressed bytes of what is under way take twice this; the packs take three eighths.
         let limit = request.workers.memory / 8;
-        let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
-        let former = ParentReader::new(shared.objects, cache, parent, &stored.packs);
+        let mut pipeline = Pipeline::new(shared, manifest, packers, problems, job_sender, limit);
+        let former = ParentReader::new(shared.objects, cache, parent, &stored.packs, shared.emptied);
         merge(request, shared, former, &mut pipeline)?;
         pipeline.finish()?;
-        let Pipeline { manifest, packer, totals, .. } = pipeline;
-        let (added_bytes, stored_bytes) = (packer.added_bytes, packer.stored_bytes);
-        // Packer and manifest hold the queue to the uploaders: they end with both, and the scope waits for them.
-        drop(packer);
+        let Pipeline { manifest, packer, mover, totals, .. } = pipeline;
+        let (added_bytes, moved_bytes) = (packer.added_bytes, mover.stored_bytes);
+        let stored_bytes = packer.stored_bytes + moved_bytes;
+        // Packers and manifest hold the queue to the uploaders: they end with all, and the scope waits for them.
+        drop((packer, mover));
         let (segments, manifest_bytes) = manifest.finish()?;
         Ok(Made {
             totals,
@@ -274,6 +291,7 @@ fn walk_and_store(
             bytes_read: 0,
             added_bytes,
             stored_bytes: stored_bytes + manifest_bytes,
+            moved_bytes,
         })
     });
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

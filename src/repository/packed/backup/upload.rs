@@ -31,12 +31,13 @@ pub struct Shares {
 }
 
 impl Shares {
-    pub fn of(memory: u64, connections: usize) -> Self {
+    /// `filled` packs are filled at once.
+    pub fn of(memory: u64, connections: usize, filled: u64) -> Self {
         let connections = (connections as u64).clamp(1, MOST_UPLOADERS);
         // Three uploaders where memory is tight: more of them would make packs small.
         let share = memory / 8 * 3;
-        let pack = (share / (connections.min(3) + 1)).clamp(SMALLEST_PACK, PACK);
-        let uploaders = (share / pack).saturating_sub(1).clamp(1, connections);
+        let pack = (share / (connections.min(3) + filled)).clamp(SMALLEST_PACK, PACK);
+        let uploaders = (share / pack).saturating_sub(filled).clamp(1, connections);
         Self { pack: pack as usize, uploaders: uploaders as usize }
     }
 }
@@ -181,7 +182,7 @@ mod tests {
     fn packs_and_uploaders_share_three_eighths_of_the_memory() {
         let mib = 1 << 20;
         let of = |memory: u64, connections| {
-            let Shares { pack, uploaders } = Shares::of(memory * mib, connections);
+            let Shares { pack, uploaders } = Shares::of(memory * mib, connections, 1);
             (pack as u64 / mib, uploaders)
         };
         assert_eq!(of(64, 16), (6, 3));
@@ -192,8 +193,11 @@ mod tests {
         assert_eq!(of(0, 0), (4, 1));
         for memory in 16..2048 {
             for connections in 1..8 {
-                let (pack, uploaders) = of(memory, connections);
-                assert!(pack * (uploaders as u64 + 1) <= (memory * 3 / 8).max(8));
+                for filled in [1, 2] {
+                    let Shares { pack, uploaders } = Shares::of(memory * mib, connections, filled);
+                    let all = pack as u64 / mib * (uploaders as u64 + filled);
+                    assert!(all <= (memory * 3 / 8).max(4 * (1 + filled)), "{memory} {connections} {filled}");
+                }
             }
         }
     }
