@@ -256,7 +256,8 @@ mod tests {
         assert_eq!(cache.mostly_dead(), [one]);
         let path = base.path().join("r/mostly_dead/packs");
         let bytes = fs::read_to_string(&path).unwrap();
-        fs::write(&path, bytes.replace(":7}", ":8}")).unwrap();
+        let (before, needed) = bytes.split_once("needed").unwrap();
+        fs::write(&path, format!("{before}needed{}", needed.replacen('7', "8", 1))).unwrap();
         assert_eq!(cache.mostly_dead(), []);
         assert_eq!(Cache::default().mostly_dead(), []);
     }

@@ -11,7 +11,8 @@ use crate::repository::RepositoryError;
 use crate::repository::packed::backup::job::Outcome;
 use crate::repository::packed::backup::links::Content;
 use crate::repository::packed::backup::movable;
-use crate::repository::packed::backup::pipeline::{Pipeline, Stream, Trouble, UnderWay};
+use crate::repository::packed::backup::pipeline::{Pipeline, Trouble, UnderWay};
+use crate::repository::packed::backup::stream::Stream;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::manifest::Slot;
 use crate::repository::scan::is_same;
@@ -53,7 +54,8 @@ impl Pipeline<'_, '_> {
         match seen {
             Seen::Changed => {
                 self.under_way.push_back(UnderWay::Discard { file });
-                return self.large(slot, found, fixed);
+                let stream = self.shared.rhythm.of_changed(kept.entry.mtime, found.stat.mtime);
+                return self.large(slot, found, fixed, stream);
             }
             Seen::Differs => self.tell_of(found, &Outcome::Differs),
             Seen::Same => {}

@@ -14,6 +14,7 @@ use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
 use crate::repository::packed::backup::links::Content;
+use crate::repository::packed::backup::stream::{Rhythm, Stream};
 use crate::repository::packed::frame::{PackId, Piece};
 use crate::repository::packed::known::Known;
 use crate::repository::packed::manifest::Slot;
@@ -40,6 +41,8 @@ pub struct SmallFile {
     pub former: Option<(Hash, Vec<Piece>)>,
     /// It did not change, and is to be stored anew somewhere else: what the parent has of it.
     pub kept: Option<Box<Content>>,
+    /// With which others it shares a frame.
+    pub stream: Stream,
 }
 
 impl SmallFile {
@@ -112,6 +115,7 @@ pub struct Shared<'a> {
     pub known: &'a Known<'a>,
     /// Packs whose content is stored anew wherever it is still needed, because most of them is not.
     pub emptied: &'a HashSet<PackId>,
+    pub rhythm: Rhythm,
     pub clock: &'a Arc<dyn Clock>,
     pub read_retries: u32,
     pub cancel: &'a Cancel,

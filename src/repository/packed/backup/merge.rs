@@ -6,6 +6,7 @@ use crate::repository::packed::backup::job::{SMALL, Shared, SmallFile};
 use crate::repository::packed::backup::links::{Content, Member, linked};
 use crate::repository::packed::backup::movable;
 use crate::repository::packed::backup::pipeline::Pipeline;
+use crate::repository::packed::backup::stream::Stream;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::parent::{Former, ParentReader, pieces};
 use crate::repository::scan::{StatRow, bare_directory, settle};
@@ -169,16 +170,21 @@ fn file(
     if let Some(kept) = kept {
         return match &kept.entry.kind {
             Kind::File { size, holes, .. } if movable::is_small(*size, holes.is_empty()) => {
-                pipeline.small(SmallFile { slot, found, former: None, kept: Some(Box::new(kept)) })
+                let kept = Some(Box::new(kept));
+                pipeline.small(SmallFile { slot, found, former: None, kept, stream: Stream::Moved })
             }
             _ => pipeline.elsewhere(slot, &found, kept, fixed),
         };
     }
     let stays = |piece: &Piece| !pipeline.shared.emptied.contains(&piece.frame.pack);
+    let stream = match &before {
+        Some(former) => pipeline.shared.rhythm.of_changed(former.entry.mtime, found.stat.mtime),
+        None => Stream::Seldom,
+    };
     let former = before.and_then(|former| content_of(&former.entry, parent));
     if found.stat.size <= SMALL && !may_have_holes(&found.stat) {
         let former = former.filter(|(_, pieces)| pieces.iter().all(stays));
-        return pipeline.small(SmallFile { slot, found, former, kept: None });
+        return pipeline.small(SmallFile { slot, found, former, kept: None, stream });
     }
     if let Some((_, pieces)) = former {
         // Most of a large file that changed did not.
@@ -187,7 +193,7 @@ fn file(
             pipeline.shared.known.add(piece.frame.hash, *piece);
         }
     }
-    pipeline.large(slot, &found, fixed)
+    pipeline.large(slot, &found, fixed, stream)
 }
 
 fn content_of(entry: &Entry, parent: &ParentReader<'_>) -> Option<(Hash, Vec<Piece>)> {

@@ -10,6 +10,7 @@ pub(super) mod movable;
 mod pipeline;
 pub(super) mod refresh;
 pub(super) mod stored;
+mod stream;
 pub(super) mod upload;
 
 use std::sync::Mutex;
@@ -27,7 +28,8 @@ use crate::repository::packed::backup::merge::merge;
 use crate::repository::packed::backup::pipeline::Pipeline;
 use crate::repository::packed::backup::refresh::Refresher;
 use crate::repository::packed::backup::stored::StoredObjects;
-use crate::repository::packed::backup::upload::{Packer, Shares, Upload, upload};
+use crate::repository::packed::backup::stream::Rhythm;
+use crate::repository::packed::backup::upload::{Packers, Shares, Upload, Written, upload};
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document::{self, Document};
 use crate::repository::packed::known::Known;
@@ -102,12 +104,14 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
             known.add_uploaded(&pack);
         }
     }
+    let grandparent = parent.as_ref().and_then(|(_, document)| document.parent.as_ref());
     let root = Root::open(request.root)?;
     let shared = Shared {
         root: &root,
         objects: &objects,
         known: &known,
         emptied: &emptied,
+        rhythm: Rhythm { grandparent: grandparent.and_then(SnapshotId::time) },
         clock: request.clock,
         read_retries: request.read_retries,
         cancel: request.cancel,
@@ -239,11 +243,7 @@ fn walk_and_store(
     let store = refresher.is_some();
     let failure = Mutex::new(None);
     let (job_sender, jobs) = bounded(threads);
-    let shares = Shares::of(
-        request.workers.memory,
-        request.workers.connections,
-        if shared.emptied.is_empty() { 1 } else { 2 },
-    );
+    let shares = Shares::of(request.workers.memory, request.workers.connections);
     // Without room: what waits is held by whoever made it, so that memory never holds one pack more.
     let (uploads, queue) = bounded(0);
     let outcome: Result<Made, RepositoryError> = thread::scope(|scope| {
@@ -258,7 +258,7 @@ fn walk_and_store(
         }
         // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
         drop((jobs, queue));
-        let packers = [(); 2].map(|()| Packer::new(shared.objects, shares.pack, uploads.clone()));
+        let packers = Packers::new(shared.objects, shares.pack, &uploads);
         let store_segment: StoreSegment<'_> = Box::new(move |id, stored| {
             uploads
                 .send(Upload::Segment { id, stored })
@@ -278,11 +278,10 @@ fn walk_and_store(
         let former = ParentReader::new(shared.objects, cache, parent, &stored.packs, shared.emptied);
         merge(request, shared, former, &mut pipeline)?;
         pipeline.finish()?;
-        let Pipeline { manifest, packer, mover, totals, .. } = pipeline;
-        let (added_bytes, moved_bytes) = (packer.added_bytes, mover.stored_bytes);
-        let stored_bytes = packer.stored_bytes + moved_bytes;
+        let Pipeline { manifest, packers, totals, .. } = pipeline;
+        let Written { added_bytes, stored_bytes, moved_bytes } = packers.written();
         // Packers and manifest hold the queue to the uploaders: they end with all, and the scope waits for them.
-        drop((packer, mover));
+        drop(packers);
         let (segments, manifest_bytes) = manifest.finish()?;
         Ok(Made {
             totals,

@@ -14,7 +14,8 @@ use crate::repository::packed::backup::job::{
     Bundle, Chunk, Job, Outcome, Place, ReadFile, SMALL, Shared, SmallFile,
 };
 use crate::repository::packed::backup::links::{Content, Links, Settled, linked};
-use crate::repository::packed::backup::upload::Packer;
+use crate::repository::packed::backup::stream::Stream;
+use crate::repository::packed::backup::upload::Packers;
 use crate::repository::packed::frame::{Frame, Piece};
 use crate::repository::packed::manifest::{ManifestWriter, Slot};
 use crate::repository::scan::{Problems, StatRow, is_same, settle};
@@ -37,28 +38,18 @@ const WAITING_SEGMENTS: usize = 1;
 pub struct Pipeline<'p, 'a> {
     pub shared: &'p Shared<'a>,
     pub manifest: ManifestWriter<'a>,
-    pub packer: Packer<'a>,
-    /// For what moves.
-    pub mover: Packer<'a>,
+    pub packers: Packers<'a>,
     pub links: Links,
     pub problems: &'p mut Problems,
     pub totals: Totals,
     jobs: Sender<Job>,
     pub(super) reader: EntryReader<'a>,
-    bundles: [OpenBundle; 2],
+    bundles: [OpenBundle; 3],
     pub(super) under_way: VecDeque<UnderWay>,
     under_way_bytes: u64,
     limit: u64,
     large: HashMap<u64, Vec<Piece>>,
     next_large: u64,
-}
-
-/// What lasted until its pack was mostly dead will go on to last. So it does not share a pack with new content, of which
-/// much goes soon: else it would have to move again and again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
-    New,
-    Moved,
 }
 
 #[derive(Default)]
@@ -100,7 +91,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     pub fn new(
         shared: &'p Shared<'a>,
         manifest: ManifestWriter<'a>,
-        [packer, mover]: [Packer<'a>; 2],
+        packers: Packers<'a>,
         problems: &'p mut Problems,
         jobs: Sender<Job>,
         limit: u64,
@@ -108,8 +99,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         Self {
             shared,
             manifest,
-            packer,
-            mover,
+            packers,
             links: Links::default(),
             problems,
             totals: Totals::default(),
@@ -126,7 +116,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 
     pub fn small(&mut self, file: SmallFile) -> Result<(), RepositoryError> {
         let bytes = file.found.stat.size;
-        let stream = if file.kept.is_some() { Stream::Moved } else { Stream::New };
+        let stream = file.stream;
         let bundle = self.bundle(stream);
         if bundle.bytes + bytes > BUNDLE_BYTES || bundle.files.len() >= BUNDLE_FILES {
             self.close_bundle(stream)?;
@@ -138,10 +128,16 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     }
 
     /// Reads a large or sparse file on this thread and lets the workers hash and compress its chunks.
-    pub fn large(&mut self, slot: Slot, found: &Found, fixed: bool) -> Result<(), RepositoryError> {
+    pub fn large(
+        &mut self,
+        slot: Slot,
+        found: &Found,
+        fixed: bool,
+        stream: Stream,
+    ) -> Result<(), RepositoryError> {
         for attempt in 0.. {
             let file = self.begin_large();
-            match self.read_large(file, slot, found, fixed, attempt) {
+            match self.read_large(file, slot, found, (fixed, stream), attempt) {
                 Ok(true) => return Ok(()),
                 Ok(false) => self.under_way.push_back(UnderWay::Discard { file }),
                 Err(Trouble::Ours(error)) => return Err(error),
@@ -172,8 +168,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             self.close_bundles()?;
             self.drain()?;
         }
-        self.packer.flush()?;
-        self.mover.flush()
+        self.packers.flush()
     }
 
     /// `false`: it changed while it was read, try again.
@@ -182,7 +177,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         file: u64,
         slot: Slot,
         found: &Found,
-        fixed: bool,
+        (fixed, stream): (bool, Stream),
         attempt: u32,
     ) -> Result<bool, Trouble> {
         let settled = settle(self.shared.clock, &found.stat);
@@ -217,7 +212,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             if self.shared.cancel.is_cancelled() {
                 return Err(Trouble::Ours(RepositoryError::Cancelled));
             }
-            self.submit_chunk(file, data, Stream::New).map_err(Trouble::Ours)
+            self.submit_chunk(file, data, stream).map_err(Trouble::Ours)
         })?;
         let after = Stat::of(&open).map_err(Trouble::errno)?;
         let expected: u64 = ranges.iter().map(|(_, length)| length).sum();
@@ -259,23 +254,16 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     }
 
     fn bundle(&mut self, stream: Stream) -> &mut OpenBundle {
-        let [new, moved] = &mut self.bundles;
+        let [often, seldom, moved] = &mut self.bundles;
         match stream {
-            Stream::New => new,
+            Stream::Often => often,
+            Stream::Seldom => seldom,
             Stream::Moved => moved,
         }
     }
 
-    fn packer(&mut self, stream: Stream) -> &mut Packer<'a> {
-        match stream {
-            Stream::New => &mut self.packer,
-            Stream::Moved => &mut self.mover,
-        }
-    }
-
     fn close_bundles(&mut self) -> Result<(), RepositoryError> {
-        self.close_bundle(Stream::New)?;
-        self.close_bundle(Stream::Moved)
+        Stream::ALL.into_iter().try_for_each(|stream| self.close_bundle(stream))
     }
 
     fn close_bundle(&mut self, stream: Stream) -> Result<(), RepositoryError> {
@@ -341,8 +329,8 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                             Some(piece) => piece,
                             None => {
                                 let piece = self
-                                    .packer(stream)
-                                    .add(&frame.stored, frame.plain, frame.hash, Vec::new())?
+                                    .packers
+                                    .add(stream, &frame.stored, frame.plain, frame.hash, Vec::new())?
                                     .whole();
                                 self.shared.known.add(frame.hash, piece);
                                 piece
@@ -372,7 +360,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             None => None,
             Some(frame) => {
                 let files = whole_files(&bundle);
-                Some(self.packer(stream).add(&frame.stored, frame.plain, frame.hash, files)?)
+                Some(self.packers.add(stream, &frame.stored, frame.plain, frame.hash, files)?)
             }
         };
         for (file, outcome) in bundle.files {
@@ -400,7 +388,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                     }
                     self.complete(file.slot, Content { entry, pieces, stat })?;
                 }
-                Outcome::Large => self.large(file.slot, &file.found, false)?,
+                Outcome::Large => self.large(file.slot, &file.found, false, file.stream)?,
                 other => match file.kept {
                     Some(kept) => self.stays(file.slot, &file.found, *kept, &other)?,
                     None => self.give_up(file.slot, &file.found, &other)?,
@@ -467,9 +455,9 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     /// Reads a member of a group in place of the one that was to be read for all.
     fn again(&mut self, slot: Slot, found: Found) -> Result<(), RepositoryError> {
         if found.stat.size <= SMALL && !may_have_holes(&found.stat) {
-            self.small(SmallFile { slot, found, former: None, kept: None })
+            self.small(SmallFile { slot, found, former: None, kept: None, stream: Stream::Seldom })
         } else {
-            self.large(slot, &found, false)
+            self.large(slot, &found, false, Stream::Seldom)
         }
     }
 

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
 use crate::repository::packed::backup::refresh::Refresher;
+use crate::repository::packed::backup::stream::Stream;
 use crate::repository::packed::cache::{Cache, UploadedFrame, UploadedPack};
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME};
 use crate::repository::packed::keys;
@@ -31,13 +32,12 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// `filled` packs are filled at once.
-    pub fn of(memory: u64, connections: usize, filled: u64) -> Self {
+    pub fn of(memory: u64, connections: usize) -> Self {
         let connections = (connections as u64).clamp(1, MOST_UPLOADERS);
         // Three uploaders where memory is tight: more of them would make packs small.
         let share = memory / 8 * 3;
-        let pack = (share / (connections.min(3) + filled)).clamp(SMALLEST_PACK, PACK);
-        let uploaders = (share / pack).saturating_sub(filled).clamp(1, connections);
+        let pack = (share / (connections.min(3) + 1)).clamp(SMALLEST_PACK, PACK);
+        let uploaders = (share / pack).saturating_sub(1).clamp(1, connections);
         Self { pack: pack as usize, uploaders: uploaders as usize }
     }
 }
@@ -112,6 +112,11 @@ impl<'a> Packer<'a> {
         Ok(placed)
     }
 
+    /// Bytes of frames in the pack that is being filled.
+    fn filled(&self) -> usize {
+        self.builder.as_ref().map_or(0, PackBuilder::filled)
+    }
+
     pub fn flush(&mut self) -> Result<(), RepositoryError> {
         let Some(builder) = self.builder.take() else { return Ok(()) };
         self.frames = 0;
@@ -122,6 +127,76 @@ impl<'a> Packer<'a> {
         self.uploads
             .send(Upload::Pack { pack, files })
             .map_err(|_| RepositoryError::Worker("uploading has ended".to_owned()))
+    }
+}
+
+/// One packer for each kind of content. All packs that are being filled take no more memory than one that is full.
+#[derive(Debug)]
+pub struct Packers<'a> {
+    often: Packer<'a>,
+    seldom: Packer<'a>,
+    moved: Packer<'a>,
+    target: usize,
+}
+
+/// By a whole run, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// New to the repository, before compression.
+    pub added_bytes: u64,
+    /// Of all packs, and of those with what moved.
+    pub stored_bytes: u64,
+    pub moved_bytes: u64,
+}
+
+impl<'a> Packers<'a> {
+    pub fn new(objects: &'a Objects, target: usize, uploads: &Sender<Upload>) -> Self {
+        let one = || Packer::new(objects, target, uploads.clone());
+        Self { often: one(), seldom: one(), moved: one(), target }
+    }
+
+    /// As [`Packer::add`].
+    pub fn add(
+        &mut self,
+        stream: Stream,
+        stored: &[u8],
+        plain: u32,
+        hash: Hash,
+        files: Vec<(Hash, u32, u32)>,
+    ) -> Result<Frame, RepositoryError> {
+        while self.filled() > 0 && self.filled() + stored.len() > self.target {
+            self.flush_fullest()?;
+        }
+        self.of(stream).add(stored, plain, hash, files)
+    }
+
+    pub fn flush(&mut self) -> Result<(), RepositoryError> {
+        Stream::ALL.into_iter().try_for_each(|stream| self.of(stream).flush())
+    }
+
+    pub fn written(&self) -> Written {
+        Written {
+            added_bytes: self.often.added_bytes + self.seldom.added_bytes,
+            stored_bytes: self.often.stored_bytes + self.seldom.stored_bytes + self.moved.stored_bytes,
+            moved_bytes: self.moved.stored_bytes,
+        }
+    }
+
+    fn of(&mut self, stream: Stream) -> &mut Packer<'a> {
+        match stream {
+            Stream::Often => &mut self.often,
+            Stream::Seldom => &mut self.seldom,
+            Stream::Moved => &mut self.moved,
+        }
+    }
+
+    fn filled(&self) -> usize {
+        self.often.filled() + self.seldom.filled() + self.moved.filled()
+    }
+
+    fn flush_fullest(&mut self) -> Result<(), RepositoryError> {
+        let all = [&mut self.often, &mut self.seldom, &mut self.moved];
+        all.into_iter().max_by_key(|packer| packer.filled()).map_or(Ok(()), Packer::flush)
     }
 }
 
@@ -182,7 +257,7 @@ mod tests {
     fn packs_and_uploaders_share_three_eighths_of_the_memory() {
         let mib = 1 << 20;
         let of = |memory: u64, connections| {
-            let Shares { pack, uploaders } = Shares::of(memory * mib, connections, 1);
+            let Shares { pack, uploaders } = Shares::of(memory * mib, connections);
             (pack as u64 / mib, uploaders)
         };
         assert_eq!(of(64, 16), (6, 3));
@@ -193,11 +268,8 @@ mod tests {
         assert_eq!(of(0, 0), (4, 1));
         for memory in 16..2048 {
             for connections in 1..8 {
-                for filled in [1, 2] {
-                    let Shares { pack, uploaders } = Shares::of(memory * mib, connections, filled);
-                    let all = pack as u64 / mib * (uploaders as u64 + filled);
-                    assert!(all <= (memory * 3 / 8).max(4 * (1 + filled)), "{memory} {connections} {filled}");
-                }
+                let (pack, uploaders) = of(memory, connections);
+                assert!(pack * (uploaders as u64 + 1) <= (memory * 3 / 8).max(8));
             }
         }
     }

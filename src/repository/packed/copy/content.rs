@@ -59,7 +59,7 @@ impl Copier<'_> {
             false => workers.threads.max(1),
         };
         let fetchers = fetchers.min(workers.connections.max(1));
-        let shares = Shares::of(workers.memory, workers.connections, 1);
+        let shares = Shares::of(workers.memory, workers.connections);
         let limit = workers.memory / 6;
         let (failure, safe) = (Mutex::new(None), Mutex::new(Vec::new()));
         let (job_sender, jobs) = bounded(fetchers);
