@@ -255,3 +255,41 @@ fn killed_at_any_call_the_next_run_ends_the_same() {
         report("prune", calls, deaths, &AtLeast(2));
     }
 }
+
+#[test]
+fn a_backup_that_empties_packs_is_killed_at_any_call() {
+    for calls in [RENAMES, REMOVALS] {
+        let mut history = History::of(Home::Directory, 2);
+        keeping(&mut history, "last=1");
+        let mut round = 10;
+        let deaths = kill_at_each(1, 1, |step| {
+            // What lasts shares a pack with much that goes with the next backup.
+            round += 2;
+            let lasting = history.lab.volume().join(format!("lasting-{round}"));
+            fs::write(lasting, random_bytes(round, 20_000)).unwrap();
+            let passing = history.lab.volume().join("passing");
+            fs::write(&passing, random_bytes(round, 1_500_000)).unwrap();
+            history.back_up(round);
+            fs::remove_file(passing).unwrap();
+            history.back_up(round + 1);
+            history.lab.ok(&["prune", "--dry-run"]).says(&["waits for compaction", "would store the other"]);
+            let waste = &history.prune()["waste"];
+            assert!(waste["waiting_packs"].as_u64().unwrap() > 0, "{waste}");
+            let outcome = killed_at(&history.lab, &["backup", "--json"], calls, step);
+            let context = format!("backup killed at step {step} of {calls}: {outcome}");
+            history.assert_whole(&context);
+            if !outcome.was_killed() {
+                let report = outcome.json();
+                assert!(report["moved_bytes"].as_u64().unwrap() >= 20_000, "{report}");
+            }
+            history.lab.ok(&["backup"]);
+            history.note();
+            history.assert_whole(&context);
+            history.prune();
+            history.prune();
+            history.assert_whole(&context);
+            outcome.was_killed()
+        });
+        report("backup that empties packs", calls, deaths, &AtLeast(2));
+    }
+}

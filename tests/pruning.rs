@@ -3,7 +3,7 @@
 //! invariant.
 //!
 //! The *former* pod backs up and prunes. Meanwhile its *successor* takes the lease, restores the newest snapshot, backs
-//! up and prunes as well; a *reader* restores whatever it finds, and a *copier* brings in snapshots of another
+//! up and prunes as well, and both empty packs that their prunes found mostly dead; a *reader* restores whatever it finds, and a *copier* brings in snapshots of another
 //! repository. Each of them may stand still for days between two requests. What must hold whoever comes when:
 //!
 //! 1. Every snapshot that was reported as stored and is listed restores completely, with its own content.
@@ -74,6 +74,8 @@ struct Tally {
     restores_too_long: u64,
     left_behind: u64,
     left_broken: u64,
+    /// Bytes stored anew because their packs were mostly dead.
+    moved: u64,
 }
 
 #[test]
@@ -82,7 +84,7 @@ fn nothing_that_was_stored_is_lost() {
     let (all, half) = (SCHEDULES, SCHEDULES / 2);
     assert!(tally.stored > all && tally.fenced > all && tally.restored > all, "{tally:?}");
     assert!(tally.forgotten > all && tally.condemned > half && tally.deleted > half, "{tally:?}");
-    assert!(tally.copied > half, "{tally:?}");
+    assert!(tally.copied > half && tally.moved > all * 1000, "{tally:?}");
 }
 
 #[test]
@@ -95,6 +97,7 @@ fn nor_when_responses_are_lost() {
 fn nor_when_anybody_dies_at_any_request() {
     let tally = run(Trouble::Deaths, SCHEDULES);
     assert!(tally.died > SCHEDULES && tally.deleted > SCHEDULES / 2 && tally.left_behind > 0, "{tally:?}");
+    assert!(tally.moved > SCHEDULES * 1000, "{tally:?}");
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn two() -> (World, [Arc<Pod>; 2]) {
 }
 
 fn back_up(world: &World, pod: &Pod, epoch: Option<u64>) {
-    world.change(pod, &mut Random(world.now().seconds as u64));
+    world.change(pod, &mut Random(world.ledger().reported.len() as u64));
     world.backup(pod, epoch).unwrap();
     world.pass(HOUR);
 }
@@ -442,7 +445,8 @@ impl Actor<'_> {
 /// 1 to 3.
 fn judge(world: &World, reader: &Pod, tally: &mut Tally) -> Result<(), String> {
     let names = reader.repository.names().map_err(in_words)?;
-    let Ledger { reported, .. } = world.ledger();
+    let Ledger { reported, moved, .. } = world.ledger();
+    tally.moved += moved;
     for id in &names {
         match (world.restore(reader, id), reported.contains_key(id)) {
             (Ok(()), true) => {}
@@ -511,6 +515,7 @@ impl Tally {
         self.restores_too_long += other.restores_too_long;
         self.left_behind += other.left_behind;
         self.left_broken += other.left_broken;
+        self.moved += other.moved;
     }
 }
 

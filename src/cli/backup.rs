@@ -65,6 +65,13 @@ fn describe(stored: &Stored) -> String {
         Some(snapshot) => format!("snapshot {} in {}: {what}\n", snapshot.id, stored.repository),
         None => format!("would store in {}: {what}\n", stored.repository),
     };
+    if report.moved_bytes > 0 {
+        let (bytes, stored) =
+            (ByteSize(report.moved_bytes), if report.snapshot.is_some() { "" } else { "would be " });
+        text.push_str(&format!(
+            "{bytes} of that {stored}stored anew, so that packs that are mostly dead can go\n"
+        ));
+    }
     for problem in &report.problems {
         text.push_str(&format!("not as it should be: {}\n", printable(problem)));
     }

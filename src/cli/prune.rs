@@ -92,6 +92,19 @@ fn describe(pruned: &Pruned, dry_run: bool) -> String {
             text.push_str(&format!("{}: {what}\n", describe_amount(amount)));
         }
     }
+    let waste = report.waste;
+    if waste.bytes > 0 {
+        text.push_str(&format!("{} of what is in use: needed by no snapshot\n", ByteSize(waste.bytes)));
+    }
+    if waste.waiting_packs > 0 {
+        text.push_str(&format!(
+            "{} of it in {}: waits for compaction, the next backups {} the other {} anew\n",
+            ByteSize(waste.waiting_bytes),
+            plural(waste.waiting_packs, "pack", "packs"),
+            would("store", "would store"),
+            ByteSize(waste.needed_bytes),
+        ));
+    }
     for finding in &report.damaged {
         text.push_str(&format!("damaged: {}: {}\n", finding.object, finding.reason));
     }

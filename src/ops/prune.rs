@@ -122,6 +122,7 @@ fn one(
         policy: &options.policy,
         grace: options.grace,
         writer: &writer,
+        cache: &scope.volume.cache_dir(),
         dry_run: options.dry_run,
         workers: &scope.workers,
         progress: &scope.progress,

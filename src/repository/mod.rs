@@ -21,7 +21,7 @@ use std::path::Path;
 pub use copy::{Chosen, CopiedSnapshot, CopyPlan, CopyReport, CopyRequest, PlannedCopy, Route};
 pub use error::{HostKeyTrouble, RepositoryError};
 pub use open::{Location, RepositoryOptions, open, route};
-pub use prune::{Amount, PruneReport, PruneRequest};
+pub use prune::{Amount, PruneReport, PruneRequest, Waste};
 pub use repair::{Aside, Lost, Mended, RepairReport, RepairRequest};
 pub use request::{
     BackupReport, BackupRequest, CheckReport, CheckRequest, Finding, Guard, RestoreReport, RestoreRequest,

@@ -1,5 +1,6 @@
 //! What callers ask of a prune and what they are told afterwards: plain data.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub struct PruneRequest<'a> {
     /// Whoever holds the lease, or held it last: the lease of another volume is not taken away for this. No backup
     /// of this volume may run meanwhile.
     pub writer: &'a Writer,
+    /// Where the next backup of this volume finds what it should store anew: that of its own request.
+    pub cache: &'a Path,
     /// Only find out what would be done. Needs no right to write.
     pub dry_run: bool,
     pub workers: &'a Workers,
@@ -38,6 +41,17 @@ impl Amount {
     pub fn is_none(&self) -> bool {
         self.packs + self.segments == 0
     }
+}
+
+/// In packs that are in use: what no snapshot needs any more. Bytes as they are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Waste {
+    pub bytes: u64,
+    /// Packs that the next backups empty, and what nobody needs in them: it waits for compaction.
+    pub waiting_packs: u64,
+    pub waiting_bytes: u64,
+    /// What is needed in them, and will be stored anew.
+    pub needed_bytes: u64,
 }
 
 /// For a dry run: what would be done.
@@ -65,6 +79,7 @@ pub struct PruneReport {
     pub pardoned: Amount,
     /// Nothing refers to it, and it is too young to tell whether anything will.
     pub young: Amount,
-    /// What snapshots refer to.
+    /// What snapshots refer to: whole packs, however little of one is needed.
     pub live: Amount,
+    pub waste: Waste,
 }

@@ -93,6 +93,8 @@ pub struct BackupReport {
     pub added_bytes: u64,
     /// Everything written to the repository.
     pub stored_bytes: u64,
+    /// Those of them that hold what was stored before: stored anew, so that packs which are mostly dead can go.
+    pub moved_bytes: u64,
     pub problems: Vec<String>,
     pub problem_count: u64,
 }

@@ -1,15 +1,18 @@
 //! One clock for all, a record of what was stored, and a scheduler that lets one request through at a time and days
 //! pass in between.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use volkeep::base::cancel::Cancel;
-use volkeep::base::clock::{Clock, ManualClock};
+use volkeep::base::clock::{Clock, ManualClock, SystemClock};
 use volkeep::base::progress::Progress;
 use volkeep::base::timestamp::Timestamp;
 use volkeep::repository::packed::codec::Codec;
@@ -27,7 +30,8 @@ use volkeep::store::{
 
 use crate::fencing_support::{IDENTITY, Pod, START, workers};
 
-const FILES: [&str; 4] = ["a", "b", "c", "d"];
+/// How often its line is repeated: two small ones, and two that are cut into chunks.
+const FILES: [(&str, usize); 4] = [("a", 40), ("b", 40), ("c", 5_000), ("d", 5_000)];
 /// So many contents a file changes between: what is gone often comes back.
 const VARIANTS: u64 = 3;
 /// The volume whose snapshots are in the other repository.
@@ -45,6 +49,8 @@ pub struct Ledger {
     /// Snapshots whose writer slept for the grace time between its look and its commit.
     slept: HashSet<String>,
     looks: HashMap<String, Timestamp>,
+    /// Bytes stored anew so that packs can go.
+    pub moved: u64,
 }
 
 #[derive(Clone)]
@@ -55,7 +61,9 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        Self { clock: Arc::new(ManualClock::at(START)), ledger: Arc::default() }
+        // Later than anything that is written to disk meanwhile, so that a backup takes the times of files for settled.
+        let start = START.max(SystemClock::default().now().plus(Duration::from_secs(86_400)));
+        Self { clock: Arc::new(ManualClock::at(start)), ledger: Arc::default() }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -98,19 +106,21 @@ impl World {
 
     /// Some files get another content.
     pub fn change(&self, pod: &Pod, random: &mut Random) {
-        for name in FILES {
+        for (name, lines) in FILES {
             let path = pod.data().join(name);
             if random.below(2) == 0 || !path.exists() {
-                let content = format!("{name} as it is in variant {} ", random.below(VARIANTS)).repeat(9);
-                fs::write(path, content).unwrap();
+                let content = format!("{name} as it is in variant {} ", random.below(VARIANTS)).repeat(lines);
+                write_later(&path, content.as_bytes());
             }
         }
     }
 
     pub fn backup(&self, pod: &Pod, epoch: Option<Epoch>) -> Result<Summary, RepositoryError> {
         let content = content(&pod.data());
-        let summary = pod.backup(epoch)?.snapshot.unwrap();
+        let report = pod.backup(epoch)?;
+        let summary = report.snapshot.unwrap();
         let mut ledger = self.ledger.lock().unwrap();
+        ledger.moved += report.moved_bytes;
         ledger.reported.insert(summary.id.clone(), content);
         if pod.writer.volume_id != ELSEWHERE {
             ledger.last = Some(summary.id.clone());
@@ -142,6 +152,7 @@ impl World {
             policy: &policy,
             grace,
             writer: &pod.writer,
+            cache: &pod.dir.path().join("cache"),
             dry_run: false,
             workers: &workers(),
             progress: &Progress::default(),
@@ -198,6 +209,18 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// With another change time than before: two writes within a tick of the file system's clock look like one.
+pub fn write_later(path: &Path, content: &[u8]) {
+    let changed = |path: &Path| fs::metadata(path).map(|meta| (meta.ctime(), meta.ctime_nsec())).ok();
+    let before = changed(path);
+    loop {
+        fs::write(path, content).unwrap();
+        if changed(path) != before {
+            return;
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a volume remembers of a repository: segments of the newest manifest, the inode and change time of each
-//! entry when it was read, and packs that an interrupted backup left behind. Everything here may vanish or be
+//! entry when it was read, packs that an interrupted backup left behind, and packs worth emptying. Everything here may vanish or be
 //! damaged at any time: then it costs time, never correctness.
 
 use std::fs;
@@ -25,6 +25,8 @@ pub struct Cache {
 pub const STAT_MAGIC: &[u8] = b"VKSTAT1\n";
 const STAT_ROW: usize = 24;
 pub const UPLOADED_FORMAT: u64 = 1;
+pub const MOSTLY_DEAD_FORMAT: u64 = 1;
+const MOSTLY_DEAD: &str = "mostly_dead";
 
 /// A pack that was uploaded, for a run that comes after a crash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,11 +46,26 @@ pub struct UploadedFrame {
     pub files: Vec<(Hash, u32, u32)>,
 }
 
+/// A pack of which so little is needed that it is worth emptying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MostlyDead {
+    pub pack: PackId,
+    /// What the newest snapshot needs of it, in bytes as they are stored: so much has to be stored anew.
+    pub needed: u64,
+}
+
+/// A note from a prune to the next backups.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MostlyDeadNote {
+    /// The most worthwhile first.
+    pub packs: Vec<MostlyDead>,
+}
+
 impl Cache {
     /// Below `base`, apart for each repository: a repository made anew at the same address has another id.
     pub fn open(base: Option<&Path>, repository: &str) -> Self {
         let directory = base.map(|base| base.join(repository)).filter(|directory| {
-            ["segments", "stats", "uploaded"].iter().all(|name| {
+            ["segments", "stats", "uploaded", MOSTLY_DEAD].iter().all(|name| {
                 fs::create_dir_all(directory.join(name))
                     .inspect_err(|error| tracing::warn!(%error, path = %directory.display(), "no cache"))
                     .is_ok()
@@ -99,6 +116,19 @@ impl Cache {
         for path in self.files("uploaded") {
             let _ = remove_if_present(&path);
         }
+    }
+
+    /// In place of what was noted before.
+    pub fn note_mostly_dead(&self, packs: Vec<MostlyDead>) {
+        if let Ok(bytes) = sealed::seal(&MostlyDeadNote { packs }, MOSTLY_DEAD_FORMAT) {
+            self.keep(MOSTLY_DEAD, "packs", &bytes);
+        }
+    }
+
+    pub fn mostly_dead(&self) -> Vec<MostlyDead> {
+        let note = self.path(MOSTLY_DEAD, "packs").and_then(|path| read_if_present(&path).ok().flatten());
+        let note = note.and_then(|bytes| sealed::open::<MostlyDeadNote>(&bytes, MOSTLY_DEAD_FORMAT).ok());
+        note.map(|note| note.packs).unwrap_or_default()
     }
 
     /// Drops what is not of the manifest `kept`, and half-written files of runs that were killed.
@@ -219,6 +249,22 @@ mod tests {
             // White space may turn into other white space.
             assert!(read.is_empty() || format!("{read:?}") == noted, "byte {at}: {read:?}");
         }
+    }
+
+    #[test]
+    fn a_damaged_note_on_packs_worth_emptying_names_none() {
+        let base = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(base.path()), "r");
+        assert_eq!(cache.mostly_dead(), []);
+        let one = MostlyDead { pack: PackId::random().unwrap(), needed: 7 };
+        cache.note_mostly_dead(vec![one]);
+        assert_eq!(cache.mostly_dead(), [one]);
+        let path = base.path().join("r/mostly_dead/packs");
+        let bytes = fs::read_to_string(&path).unwrap();
+        let (before, needed) = bytes.split_once("needed").unwrap();
+        fs::write(&path, format!("{before}needed{}", needed.replacen('7', "8", 1))).unwrap();
+        assert_eq!(cache.mostly_dead(), []);
+        assert_eq!(Cache::default().mostly_dead(), []);
     }
 
     #[test]

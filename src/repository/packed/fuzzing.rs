@@ -11,7 +11,7 @@ use crate::base::hash::Hash;
 use crate::base::sealed;
 use crate::base::timestamp::Timestamp;
 use crate::repository::Writer;
-use crate::repository::packed::cache::{self, UploadedPack};
+use crate::repository::packed::cache::{self, MostlyDeadNote, UploadedPack};
 use crate::repository::packed::codec::Codec;
 use crate::repository::packed::descriptor::{self, Descriptor};
 use crate::repository::packed::frame::{LONGEST_FRAME, PackId};
@@ -152,6 +152,11 @@ pub fn uploaded_pack(bytes: &[u8]) -> Reading {
     as_it_is_and_sealed(bytes, |bytes| sealed::open::<UploadedPack>(bytes, cache::UPLOADED_FORMAT).ok())
 }
 
+/// A prune's note on packs worth emptying, as it is and with its checksum put right.
+pub fn mostly_dead(bytes: &[u8]) -> Reading {
+    as_it_is_and_sealed(bytes, |bytes| sealed::open::<MostlyDeadNote>(bytes, cache::MOSTLY_DEAD_FORMAT).ok())
+}
+
 fn as_it_is_and_sealed<T: Serialize>(bytes: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Reading {
     let document = read(bytes).or_else(|| {
         let fields: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
@@ -192,7 +197,7 @@ mod tests {
     #[test]
     fn the_seeds_are_taken_for_good() {
         type Reader = fn(&[u8]) -> Reading;
-        let readers: [(&str, Reader); 8] = [
+        let readers: [(&str, Reader); 9] = [
             ("segment", segment),
             ("pack_table", pack_table),
             ("frame", frame),
@@ -201,6 +206,7 @@ mod tests {
             ("lease", lease),
             ("stat_rows", stat_rows),
             ("uploaded_pack", uploaded_pack),
+            ("mostly_dead", mostly_dead),
         ];
         for (name, read) in readers {
             let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);

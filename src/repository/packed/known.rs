@@ -1,12 +1,12 @@
 //! Content that need not be stored again: that of this run, of the parent snapshot, and of packs which an
 //! interrupted run left. Bounded: beyond the bound content is stored twice, which costs space only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use crate::base::hash::Hash;
 use crate::repository::packed::cache::{Cache, UploadedPack};
-use crate::repository::packed::frame::{Frame, Piece, StoredPacks};
+use crate::repository::packed::frame::{Frame, PackId, Piece, StoredPacks};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::parent::{load, pieces};
 use crate::repository::packed::segment::{Segment, SegmentRef};
@@ -54,6 +54,7 @@ impl<'a> Known<'a> {
         cache: &'a Cache,
         parent: &'a [SegmentRef],
         packs: &'a StoredPacks,
+        emptied: &'a HashSet<PackId>,
     ) -> Self {
         Self {
             run: RwLock::default(),
@@ -62,6 +63,7 @@ impl<'a> Known<'a> {
                 cache,
                 segments: parent,
                 packs,
+                emptied,
                 rows: OnceLock::new(),
                 last: Mutex::new(None),
             },
@@ -99,6 +101,8 @@ struct ParentIndex<'a> {
     segments: &'a [SegmentRef],
     /// Those that are there.
     packs: &'a StoredPacks,
+    /// Those that nothing new is to refer to.
+    emptied: &'a HashSet<PackId>,
     rows: OnceLock<Vec<IndexRow>>,
     /// Hits come in runs, as a renamed directory does.
     last: Mutex<Option<(u32, Segment)>>,
@@ -119,7 +123,9 @@ impl ParentIndex<'_> {
         let rows = self.rows.get_or_init(|| self.build());
         let from = rows.partition_point(|row| row.prefix < hash.prefix());
         let mut same = rows.iter().skip(from).take_while(|row| row.prefix == hash.prefix());
-        same.find_map(|row| self.look(row, hash).filter(|piece| self.packs.hold(&piece.frame)))
+        let usable =
+            |piece: &Piece| self.packs.hold(&piece.frame) && !self.emptied.contains(&piece.frame.pack);
+        same.find_map(|row| self.look(row, hash).filter(usable))
     }
 
     fn build(&self) -> Vec<IndexRow> {

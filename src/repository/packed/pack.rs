@@ -57,6 +57,11 @@ impl PackBuilder {
         self.frames.is_empty()
     }
 
+    /// Bytes of its frames so far.
+    pub fn filled(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether another frame of `stored` bytes should go into the next pack.
     pub fn is_full(&self, stored: usize, target: usize) -> bool {
         !self.is_empty() && (self.bytes.len() + stored > target || self.frames.len() >= MOST_FRAMES)

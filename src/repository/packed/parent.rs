@@ -1,18 +1,20 @@
 //! The manifest of an earlier snapshot, read segment by segment in walk order: from the local cache where it
 //! is whole, else from the store.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::bounded;
 
 use crate::repository::RepositoryError;
+use crate::repository::packed::backup::movable;
 use crate::repository::packed::cache::Cache;
-use crate::repository::packed::frame::{Frame, Piece, StoredPacks};
+use crate::repository::packed::frame::{Frame, PackId, Piece, StoredPacks};
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::segment::{Segment, SegmentRef};
 use crate::repository::scan::StatRow;
-use crate::snapshot::{Entry, Extent, RelativePath};
+use crate::snapshot::{Entry, Extent, Kind, RelativePath};
 
 /// A segment through the cache: what had to be fetched is kept there.
 pub fn load(objects: &Objects, cache: &Cache, segment: &SegmentRef) -> Result<Segment, RepositoryError> {
@@ -92,6 +94,8 @@ pub struct Former {
     /// `None` where the volume's cache does not know: then the entry proves nothing without reading.
     pub stat: Option<StatRow>,
     pub place: Place,
+    /// Some of its content lies in a pack that is to be emptied, and can be stored anew.
+    pub moves: bool,
 }
 
 /// Where an entry stands in the parent, so that an unchanged run of them is recognised.
@@ -110,6 +114,7 @@ pub struct ParentReader<'a> {
     segments: &'a [SegmentRef],
     /// Those that are there: content in any other is as good as changed.
     packs: &'a StoredPacks,
+    emptied: &'a HashSet<PackId>,
     next: usize,
     entries: std::iter::Enumerate<std::vec::IntoIter<Entry>>,
     waiting: Option<(usize, Entry)>,
@@ -123,12 +128,14 @@ impl<'a> ParentReader<'a> {
         cache: &'a Cache,
         segments: &'a [SegmentRef],
         packs: &'a StoredPacks,
+        emptied: &'a HashSet<PackId>,
     ) -> Self {
         Self {
             objects,
             cache,
             segments,
             packs,
+            emptied,
             next: 0,
             entries: Vec::new().into_iter().enumerate(),
             waiting: None,
@@ -160,7 +167,8 @@ impl<'a> ParentReader<'a> {
                     }
                     let stat = self.stats.as_ref().and_then(|rows| rows.get(position)).copied();
                     let place = Place { segment: self.next - 1, position };
-                    return Ok(Some(Former { entry, stat, place }));
+                    let moves = self.moves(&entry);
+                    return Ok(Some(Former { entry, stat, place, moves }));
                 }
             }
         }
@@ -169,6 +177,18 @@ impl<'a> ParentReader<'a> {
     /// The frame table of the segment the last hit came from.
     pub fn frames(&self) -> &Arc<Vec<Frame>> {
         &self.frames
+    }
+
+    fn moves(&self, entry: &Entry) -> bool {
+        let Kind::File { size, holes, extents, .. } = &entry.kind else { return false };
+        let small = movable::is_small(*size, holes.is_empty());
+        !self.emptied.is_empty()
+            && extents.iter().any(|extent| {
+                self.frames.get(extent.frame as usize).is_some_and(|frame| {
+                    self.emptied.contains(&frame.pack)
+                        && movable::may_move(small, frame, extent.skip, extent.length)
+                })
+            })
     }
 
     fn advance(&mut self) -> Result<bool, RepositoryError> {

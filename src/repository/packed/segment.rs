@@ -3,13 +3,14 @@
 
 use std::io;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
 use crate::base::large::LargeBuffer;
 use crate::repository::Epoch;
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME, PackId};
-use crate::snapshot::Entry;
+use crate::snapshot::{Entry, Extent};
 
 /// Bytes of one decoded segment: about ten times what 75,000 entries with long names take.
 pub const LONGEST_SEGMENT: u64 = 512 << 20;
@@ -29,6 +30,17 @@ pub struct SegmentRef {
     pub entries: u64,
     /// Bytes of the decoded lines.
     pub size: u64,
+}
+
+/// The keys of an entry that say where its content lies.
+#[derive(Debug, Deserialize)]
+pub struct FileContent {
+    #[serde(default, rename = "s")]
+    pub size: u64,
+    #[serde(default, rename = "ho")]
+    pub holes: Vec<IgnoredAny>,
+    #[serde(default, rename = "x")]
+    pub extents: Vec<Extent>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,6 +91,19 @@ impl Segment {
         let frames = read_header(lines.split(|byte| *byte == b'\n').next().unwrap_or_default())?;
         frames.iter().try_for_each(check_frame)?;
         Ok(frames)
+    }
+
+    /// What of its frames each file takes, with nothing else of the entries looked at: a few times cheaper than reading
+    /// the segment.
+    pub fn each_content(lines: &[u8], mut each: impl FnMut(&FileContent)) -> Result<(), String> {
+        let body = lines.strip_suffix(b"\n").ok_or("it is cut")?;
+        for row in body.split(|byte| *byte == b'\n').skip(1) {
+            let content: FileContent = serde_json::from_slice(row).map_err(|error| error.to_string())?;
+            if !content.extents.is_empty() {
+                each(&content);
+            }
+        }
+        Ok(())
     }
 
     /// The same entries over content that lies elsewhere: `frames` are those of `lines`, number by number.
@@ -202,6 +227,12 @@ mod tests {
         let lines = segment.clone().into_lines(1).unwrap();
         assert_eq!(Segment::from_lines(&lines).unwrap(), segment);
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 3);
+        let mut contents = Vec::new();
+        Segment::each_content(&lines, |content| {
+            contents.push((content.size, content.holes.len(), content.extents.clone()));
+        })
+        .unwrap();
+        assert_eq!(contents, [(60, 0, segment.entries[1].extents().to_vec())]);
     }
 
     #[test]

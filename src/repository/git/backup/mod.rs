@@ -315,6 +315,7 @@ fn unchanged(request: &BackupRequest<'_>, before: &Before, gathered: Gathered) -
         bytes_read: gathered.bytes_read,
         added_bytes: 0,
         stored_bytes: 0,
+        moved_bytes: 0,
         problems: gathered.problems.named,
         problem_count: gathered.problems.count,
     }

@@ -1,7 +1,7 @@
 //! What workers do: read small files and pack them into one frame, hash and compress chunks. Knows no order
 //! and no manifest; results go back to whoever asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::Clock;
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
-use crate::repository::packed::frame::Piece;
+use crate::repository::packed::backup::links::Content;
+use crate::repository::packed::backup::stream::{Rhythm, Stream};
+use crate::repository::packed::frame::{PackId, Piece};
 use crate::repository::packed::known::Known;
 use crate::repository::packed::manifest::Slot;
 use crate::repository::packed::objects::Objects;
@@ -37,6 +39,20 @@ pub struct SmallFile {
     pub found: Found,
     /// The content it had in the parent: if it is the same, it stays where it is.
     pub former: Option<(Hash, Vec<Piece>)>,
+    /// It did not change, and is to be stored anew somewhere else: what the parent has of it.
+    pub kept: Option<Box<Content>>,
+    /// With which others it shares a frame.
+    pub stream: Stream,
+}
+
+impl SmallFile {
+    /// Whether what was read of a file that did not change is something else than it was.
+    fn differs(&self, stat: &StatRow, found: &Hash) -> bool {
+        self.kept.as_ref().is_some_and(|kept| {
+            let unchanged = (kept.stat.inode, kept.stat.ctime) == (stat.inode, stat.ctime);
+            unchanged && matches!(&kept.entry.kind, Kind::File { hash, .. } if hash != found)
+        })
+    }
 }
 
 /// A frame that is new to the repository.
@@ -66,6 +82,10 @@ pub enum Outcome {
     Large,
     Vanished,
     Failed(String),
+    /// It was to be stored anew, and is not what it was, although its times say so.
+    Differs,
+    /// It was to be stored anew, and there was no room.
+    Left,
 }
 
 #[derive(Debug)]
@@ -93,6 +113,9 @@ pub struct Shared<'a> {
     pub root: &'a Root,
     pub objects: &'a Objects,
     pub known: &'a Known<'a>,
+    /// Packs whose content is stored anew wherever it is still needed, because most of them is not.
+    pub emptied: &'a HashSet<PackId>,
+    pub rhythm: Rhythm,
     pub clock: &'a Arc<dyn Clock>,
     pub read_retries: u32,
     pub cancel: &'a Cancel,
@@ -133,11 +156,15 @@ fn bundle(
         let outcome = match read_small(shared, reader, &file, &mut plain) {
             _ if start >= FULL_BUNDLE => {
                 plain.truncate(start);
-                Outcome::Large
+                if file.kept.is_some() { Outcome::Left } else { Outcome::Large }
             }
             Err(refused) => {
                 plain.truncate(start);
                 refused
+            }
+            Ok(read) if file.differs(&read.stat, &Hash::of(plain.get(start..).unwrap_or_default())) => {
+                plain.truncate(start);
+                Outcome::Differs
             }
             Ok(read) => {
                 let content = plain.get(start..).unwrap_or_default();

@@ -4,7 +4,9 @@
 use crate::base::hash::Hash;
 use crate::repository::packed::backup::job::{SMALL, Shared, SmallFile};
 use crate::repository::packed::backup::links::{Content, Member, linked};
+use crate::repository::packed::backup::movable;
 use crate::repository::packed::backup::pipeline::Pipeline;
+use crate::repository::packed::backup::stream::Stream;
 use crate::repository::packed::frame::Piece;
 use crate::repository::packed::parent::{Former, ParentReader, pieces};
 use crate::repository::scan::{StatRow, bare_directory, settle};
@@ -129,8 +131,16 @@ fn file(
         Some(Member::Later { first, .. }) => Some(first),
         _ => None,
     };
+    let mut kept = None;
     let before = match before {
-        Some(Former { entry, stat: Some(stat), place })
+        Some(Former { entry, stat: Some(stat), moves: true, .. })
+            if stat.is_unchanged(&entry, &found) && entry.hard_link.as_ref() == first =>
+        {
+            let pieces = pieces(entry.extents(), parent.frames());
+            kept = Some(Content { entry, pieces, stat });
+            None
+        }
+        Some(Former { entry, stat: Some(stat), place, .. })
             if stat.is_unchanged(&entry, &found) && entry.hard_link.as_ref() == first =>
         {
             if matches!(member, Some(Member::First)) {
@@ -156,18 +166,34 @@ fn file(
         Some(Member::First) => pipeline.links.reads(&found.stat, slot),
         None => {}
     }
+    let fixed = request.fixed_chunks.excludes(&found.path, false);
+    if let Some(kept) = kept {
+        return match &kept.entry.kind {
+            Kind::File { size, holes, .. } if movable::is_small(*size, holes.is_empty()) => {
+                let kept = Some(Box::new(kept));
+                pipeline.small(SmallFile { slot, found, former: None, kept, stream: Stream::Moved })
+            }
+            _ => pipeline.elsewhere(slot, &found, kept, fixed),
+        };
+    }
+    let stays = |piece: &Piece| !pipeline.shared.emptied.contains(&piece.frame.pack);
+    let stream = match &before {
+        Some(former) => pipeline.shared.rhythm.of_changed(former.entry.mtime, found.stat.mtime),
+        None => Stream::Seldom,
+    };
     let former = before.and_then(|former| content_of(&former.entry, parent));
     if found.stat.size <= SMALL && !may_have_holes(&found.stat) {
-        return pipeline.small(SmallFile { slot, found, former });
+        let former = former.filter(|(_, pieces)| pieces.iter().all(stays));
+        return pipeline.small(SmallFile { slot, found, former, kept: None, stream });
     }
     if let Some((_, pieces)) = former {
         // Most of a large file that changed did not.
-        for piece in pieces.iter().filter(|piece| piece.skip == 0 && piece.length == piece.frame.plain) {
+        let whole = |piece: &&Piece| piece.skip == 0 && piece.length == piece.frame.plain;
+        for piece in pieces.iter().filter(whole).filter(|piece| stays(piece)) {
             pipeline.shared.known.add(piece.frame.hash, *piece);
         }
     }
-    let fixed = request.fixed_chunks.excludes(&found.path, false);
-    pipeline.large(slot, &found, fixed)
+    pipeline.large(slot, &found, fixed, stream)
 }
 
 fn content_of(entry: &Entry, parent: &ParentReader<'_>) -> Option<(Hash, Vec<Piece>)> {

@@ -2,12 +2,15 @@
 //! refers to is durable.
 
 mod chunk;
+mod elsewhere;
 mod job;
 mod links;
 mod merge;
+pub(super) mod movable;
 mod pipeline;
 pub(super) mod refresh;
 pub(super) mod stored;
+mod stream;
 pub(super) mod upload;
 
 use std::sync::Mutex;
@@ -25,7 +28,8 @@ use crate::repository::packed::backup::merge::merge;
 use crate::repository::packed::backup::pipeline::Pipeline;
 use crate::repository::packed::backup::refresh::Refresher;
 use crate::repository::packed::backup::stored::StoredObjects;
-use crate::repository::packed::backup::upload::{Packer, Shares, Upload, upload};
+use crate::repository::packed::backup::stream::Rhythm;
+use crate::repository::packed::backup::upload::{Packers, Shares, Upload, Written, upload};
 use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document::{self, Document};
 use crate::repository::packed::known::Known;
@@ -49,6 +53,7 @@ struct Made {
     bytes_read: u64,
     added_bytes: u64,
     stored_bytes: u64,
+    moved_bytes: u64,
 }
 
 pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<BackupReport, RepositoryError> {
@@ -87,19 +92,26 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     let condemned = Condemned::list(&objects)?;
     let stored = StoredObjects::list(&objects, request.workers.connections)?.without(&condemned);
 
+    // What a prune noted is advice: who follows it stores more than it must, and rests on nothing else than it would.
+    let volume_bytes = parent.as_ref().map_or(0, |(_, document)| document.data_bytes);
+    let (emptied, emptied_later) = movable::share_of(cache.mostly_dead(), volume_bytes);
+
     let mut problems = Problems::default();
-    let known = Known::new(&objects, &cache, parent_segments, &stored.packs);
+    let known = Known::new(&objects, &cache, parent_segments, &stored.packs, &emptied);
     for pack in cache.uploaded() {
         // A pack that was swept meanwhile must not be referred to.
-        if stored.packs.size(pack.pack) == Some(pack.size) {
+        if stored.packs.size(pack.pack) == Some(pack.size) && !emptied.contains(&pack.pack) {
             known.add_uploaded(&pack);
         }
     }
+    let grandparent = parent.as_ref().and_then(|(_, document)| document.parent.as_ref());
     let root = Root::open(request.root)?;
     let shared = Shared {
         root: &root,
         objects: &objects,
         known: &known,
+        emptied: &emptied,
+        rhythm: Rhythm { grandparent: grandparent.and_then(SnapshotId::time) },
         clock: request.clock,
         read_retries: request.read_retries,
         cancel: request.cancel,
@@ -124,6 +136,7 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
         bytes_read: made.bytes_read,
         added_bytes: made.added_bytes,
         stored_bytes: made.stored_bytes,
+        moved_bytes: made.moved_bytes,
         problems: problems.named,
         problem_count: problems.count,
     };
@@ -162,6 +175,9 @@ pub(super) fn run(packed: &Packed, request: &BackupRequest<'_>) -> Result<Backup
     report.snapshot = Some(document.summary(&id));
     cache.keep_only(&document.segments);
     cache.forget_uploaded();
+    if !emptied.is_empty() {
+        cache.note_mostly_dead(emptied_later);
+    }
     if let Err(error) = objects.store.tidy(request.clock.now()) {
         tracing::warn!(%error, "left-over temporary files stay in the repository");
     }
@@ -242,7 +258,7 @@ fn walk_and_store(
         }
         // From here on the ends of the queues are the workers' alone: when they are gone, sending fails.
         drop((jobs, queue));
-        let packer = Packer::new(shared.objects, shares.pack, uploads.clone());
+        let packers = Packers::new(shared.objects, shares.pack, &uploads);
         let store_segment: StoreSegment<'_> = Box::new(move |id, stored| {
             uploads
                 .send(Upload::Segment { id, stored })
@@ -258,14 +274,14 @@ fn walk_and_store(
         );
         // Plain and compressed bytes of what is under way take twice this; the packs take three eighths.
         let limit = request.workers.memory / 8;
-        let mut pipeline = Pipeline::new(shared, manifest, packer, problems, job_sender, limit);
-        let former = ParentReader::new(shared.objects, cache, parent, &stored.packs);
+        let mut pipeline = Pipeline::new(shared, manifest, packers, problems, job_sender, limit);
+        let former = ParentReader::new(shared.objects, cache, parent, &stored.packs, shared.emptied);
         merge(request, shared, former, &mut pipeline)?;
         pipeline.finish()?;
-        let Pipeline { manifest, packer, totals, .. } = pipeline;
-        let (added_bytes, stored_bytes) = (packer.added_bytes, packer.stored_bytes);
-        // Packer and manifest hold the queue to the uploaders: they end with both, and the scope waits for them.
-        drop(packer);
+        let Pipeline { manifest, packers, totals, .. } = pipeline;
+        let Written { added_bytes, stored_bytes, moved_bytes } = packers.written();
+        // Packers and manifest hold the queue to the uploaders: they end with all, and the scope waits for them.
+        drop(packers);
         let (segments, manifest_bytes) = manifest.finish()?;
         Ok(Made {
             totals,
@@ -274,6 +290,7 @@ fn walk_and_store(
             bytes_read: 0,
             added_bytes,
             stored_bytes: stored_bytes + manifest_bytes,
+            moved_bytes,
         })
     });
     if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -14,7 +14,8 @@ use crate::repository::packed::backup::job::{
     Bundle, Chunk, Job, Outcome, Place, ReadFile, SMALL, Shared, SmallFile,
 };
 use crate::repository::packed::backup::links::{Content, Links, Settled, linked};
-use crate::repository::packed::backup::upload::Packer;
+use crate::repository::packed::backup::stream::Stream;
+use crate::repository::packed::backup::upload::Packers;
 use crate::repository::packed::frame::{Frame, Piece};
 use crate::repository::packed::manifest::{ManifestWriter, Slot};
 use crate::repository::scan::{Problems, StatRow, is_same, settle};
@@ -28,36 +29,51 @@ const BUNDLE_BYTES: u64 = 1 << 20;
 const BUNDLE_FILES: usize = 2_000;
 /// Files changed so recently may still be written to without a trace.
 const FRESH: Duration = Duration::from_secs(60);
+const KEPT: &str = "the snapshot keeps what the one before has of it";
+const DIFFERS: &str = "its content is not what it was, though its size and times are the same: the disk may have damaged \
+                       it. The snapshot keeps what the one before has of it; a change of its times stores it as it is";
 /// Finished segments that may wait for content before the open bundle is closed early.
 const WAITING_SEGMENTS: usize = 1;
 
 pub struct Pipeline<'p, 'a> {
     pub shared: &'p Shared<'a>,
     pub manifest: ManifestWriter<'a>,
-    pub packer: Packer<'a>,
+    pub packers: Packers<'a>,
     pub links: Links,
     pub problems: &'p mut Problems,
     pub totals: Totals,
     jobs: Sender<Job>,
-    reader: EntryReader<'a>,
-    bundle: Vec<SmallFile>,
-    bundle_bytes: u64,
-    under_way: VecDeque<UnderWay>,
+    pub(super) reader: EntryReader<'a>,
+    bundles: [OpenBundle; 3],
+    pub(super) under_way: VecDeque<UnderWay>,
     under_way_bytes: u64,
     limit: u64,
     large: HashMap<u64, Vec<Piece>>,
     next_large: u64,
 }
 
-enum UnderWay {
+#[derive(Default)]
+struct OpenBundle {
+    files: Vec<SmallFile>,
+    bytes: u64,
+}
+
+pub(super) enum UnderWay {
     Bundle {
         bytes: u64,
+        stream: Stream,
         result: Receiver<Result<Bundle, RepositoryError>>,
     },
     Chunk {
         bytes: u64,
         file: u64,
+        stream: Stream,
         result: Receiver<Result<Chunk, RepositoryError>>,
+    },
+    /// A chunk that stays where it is.
+    Piece {
+        file: u64,
+        piece: Piece,
     },
     /// All chunks of a file are before this.
     End {
@@ -75,7 +91,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     pub fn new(
         shared: &'p Shared<'a>,
         manifest: ManifestWriter<'a>,
-        packer: Packer<'a>,
+        packers: Packers<'a>,
         problems: &'p mut Problems,
         jobs: Sender<Job>,
         limit: u64,
@@ -83,14 +99,13 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         Self {
             shared,
             manifest,
-            packer,
+            packers,
             links: Links::default(),
             problems,
             totals: Totals::default(),
             jobs,
             reader: EntryReader::new(shared.root),
-            bundle: Vec::new(),
-            bundle_bytes: 0,
+            bundles: Default::default(),
             under_way: VecDeque::new(),
             under_way_bytes: 0,
             limit,
@@ -101,21 +116,28 @@ impl<'p, 'a> Pipeline<'p, 'a> {
 
     pub fn small(&mut self, file: SmallFile) -> Result<(), RepositoryError> {
         let bytes = file.found.stat.size;
-        if self.bundle_bytes + bytes > BUNDLE_BYTES || self.bundle.len() >= BUNDLE_FILES {
-            self.close_bundle()?;
+        let stream = file.stream;
+        let bundle = self.bundle(stream);
+        if bundle.bytes + bytes > BUNDLE_BYTES || bundle.files.len() >= BUNDLE_FILES {
+            self.close_bundle(stream)?;
         }
-        self.bundle_bytes += bytes;
-        self.bundle.push(file);
+        let bundle = self.bundle(stream);
+        bundle.bytes += bytes;
+        bundle.files.push(file);
         Ok(())
     }
 
     /// Reads a large or sparse file on this thread and lets the workers hash and compress its chunks.
-    pub fn large(&mut self, slot: Slot, found: &Found, fixed: bool) -> Result<(), RepositoryError> {
+    pub fn large(
+        &mut self,
+        slot: Slot,
+        found: &Found,
+        fixed: bool,
+        stream: Stream,
+    ) -> Result<(), RepositoryError> {
         for attempt in 0.. {
-            let file = self.next_large;
-            self.next_large += 1;
-            self.large.insert(file, Vec::new());
-            match self.read_large(file, slot, found, fixed, attempt) {
+            let file = self.begin_large();
+            match self.read_large(file, slot, found, (fixed, stream), attempt) {
                 Ok(true) => return Ok(()),
                 Ok(false) => self.under_way.push_back(UnderWay::Discard { file }),
                 Err(Trouble::Ours(error)) => return Err(error),
@@ -131,14 +153,22 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         Ok(())
     }
 
-    /// Waits for everything under way and closes the manifest's last pack.
+    /// A number for its pieces, which come one by one.
+    pub(super) fn begin_large(&mut self) -> u64 {
+        let file = self.next_large;
+        self.next_large += 1;
+        self.large.insert(file, Vec::new());
+        file
+    }
+
+    /// Waits for everything under way and closes the last packs.
     pub fn finish(&mut self) -> Result<(), RepositoryError> {
         // A hard link may have to be read once more, after all others.
-        while !self.bundle.is_empty() || !self.under_way.is_empty() {
-            self.close_bundle()?;
+        while self.bundles.iter().any(|bundle| !bundle.files.is_empty()) || !self.under_way.is_empty() {
+            self.close_bundles()?;
             self.drain()?;
         }
-        self.packer.flush()
+        self.packers.flush()
     }
 
     /// `false`: it changed while it was read, try again.
@@ -147,7 +177,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         file: u64,
         slot: Slot,
         found: &Found,
-        fixed: bool,
+        (fixed, stream): (bool, Stream),
         attempt: u32,
     ) -> Result<bool, Trouble> {
         let settled = settle(self.shared.clock, &found.stat);
@@ -182,7 +212,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
             if self.shared.cancel.is_cancelled() {
                 return Err(Trouble::Ours(RepositoryError::Cancelled));
             }
-            self.submit_chunk(file, data).map_err(Trouble::Ours)
+            self.submit_chunk(file, data, stream).map_err(Trouble::Ours)
         })?;
         let after = Stat::of(&open).map_err(Trouble::errno)?;
         let expected: u64 = ranges.iter().map(|(_, length)| length).sum();
@@ -208,27 +238,44 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         Ok(true)
     }
 
-    fn submit_chunk(&mut self, file: u64, data: Vec<u8>) -> Result<(), RepositoryError> {
+    pub(super) fn submit_chunk(
+        &mut self,
+        file: u64,
+        data: Vec<u8>,
+        stream: Stream,
+    ) -> Result<(), RepositoryError> {
         let bytes = data.len() as u64;
         self.make_room(bytes)?;
         let (reply, result) = bounded(1);
         self.send(Job::Chunk(data, reply))?;
         self.under_way_bytes += bytes;
-        self.under_way.push_back(UnderWay::Chunk { bytes, file, result });
+        self.under_way.push_back(UnderWay::Chunk { bytes, file, stream, result });
         Ok(())
     }
 
-    fn close_bundle(&mut self) -> Result<(), RepositoryError> {
-        if self.bundle.is_empty() {
+    fn bundle(&mut self, stream: Stream) -> &mut OpenBundle {
+        let [often, seldom, moved] = &mut self.bundles;
+        match stream {
+            Stream::Often => often,
+            Stream::Seldom => seldom,
+            Stream::Moved => moved,
+        }
+    }
+
+    fn close_bundles(&mut self) -> Result<(), RepositoryError> {
+        Stream::ALL.into_iter().try_for_each(|stream| self.close_bundle(stream))
+    }
+
+    fn close_bundle(&mut self, stream: Stream) -> Result<(), RepositoryError> {
+        let OpenBundle { files, bytes } = std::mem::take(self.bundle(stream));
+        if files.is_empty() {
             return Ok(());
         }
-        let bytes = std::mem::take(&mut self.bundle_bytes);
-        let files = std::mem::take(&mut self.bundle);
         self.make_room(bytes)?;
         let (reply, result) = bounded(1);
         self.send(Job::Bundle(files, reply))?;
         self.under_way_bytes += bytes;
-        self.under_way.push_back(UnderWay::Bundle { bytes, result });
+        self.under_way.push_back(UnderWay::Bundle { bytes, stream, result });
         Ok(())
     }
 
@@ -237,12 +284,15 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     }
 
     /// Completes the oldest until `bytes` more fit; a single larger job is let through alone.
-    fn make_room(&mut self, bytes: u64) -> Result<(), RepositoryError> {
+    pub(super) fn make_room(&mut self, bytes: u64) -> Result<(), RepositoryError> {
         while self.under_way_bytes > 0 && self.under_way_bytes + bytes > self.limit {
             self.complete_oldest()?;
         }
         // What waits for nobody is completed at once, so that the queue does not grow by it.
-        while matches!(self.under_way.front(), Some(UnderWay::End { .. } | UnderWay::Discard { .. })) {
+        while matches!(
+            self.under_way.front(),
+            Some(UnderWay::End { .. } | UnderWay::Discard { .. } | UnderWay::Piece { .. })
+        ) {
             self.complete_oldest()?;
         }
         Ok(())
@@ -258,12 +308,18 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     fn complete_oldest(&mut self) -> Result<(), RepositoryError> {
         match self.under_way.pop_front() {
             None => Ok(()),
-            Some(UnderWay::Bundle { bytes, result }) => {
+            Some(UnderWay::Bundle { bytes, stream, result }) => {
                 self.under_way_bytes -= bytes;
                 let bundle = received(&result)?;
-                self.place_bundle(bundle)
+                self.place_bundle(bundle, stream)
             }
-            Some(UnderWay::Chunk { bytes, file, result }) => {
+            Some(UnderWay::Piece { file, piece }) => {
+                if let Some(pieces) = self.large.get_mut(&file) {
+                    pieces.push(piece);
+                }
+                Ok(())
+            }
+            Some(UnderWay::Chunk { bytes, file, stream, result }) => {
                 self.under_way_bytes -= bytes;
                 let piece = match received(&result)? {
                     Chunk::Known(piece) => piece,
@@ -273,8 +329,8 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                             Some(piece) => piece,
                             None => {
                                 let piece = self
-                                    .packer
-                                    .add(&frame.stored, frame.plain, frame.hash, Vec::new())?
+                                    .packers
+                                    .add(stream, &frame.stored, frame.plain, frame.hash, Vec::new())?
                                     .whole();
                                 self.shared.known.add(frame.hash, piece);
                                 piece
@@ -299,11 +355,12 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         }
     }
 
-    fn place_bundle(&mut self, bundle: Bundle) -> Result<(), RepositoryError> {
+    fn place_bundle(&mut self, bundle: Bundle, stream: Stream) -> Result<(), RepositoryError> {
         let placed: Option<Frame> = match &bundle.frame {
             None => None,
             Some(frame) => {
-                Some(self.packer.add(&frame.stored, frame.plain, frame.hash, whole_files(&bundle))?)
+                let files = whole_files(&bundle);
+                Some(self.packers.add(stream, &frame.stored, frame.plain, frame.hash, files)?)
             }
         };
         for (file, outcome) in bundle.files {
@@ -331,8 +388,11 @@ impl<'p, 'a> Pipeline<'p, 'a> {
                     }
                     self.complete(file.slot, Content { entry, pieces, stat })?;
                 }
-                Outcome::Large => self.large(file.slot, &file.found, false)?,
-                other => self.give_up(file.slot, &file.found, &other)?,
+                Outcome::Large => self.large(file.slot, &file.found, false, file.stream)?,
+                other => match file.kept {
+                    Some(kept) => self.stays(file.slot, &file.found, *kept, &other)?,
+                    None => self.give_up(file.slot, &file.found, &other)?,
+                },
             }
         }
         Ok(())
@@ -355,6 +415,30 @@ impl<'p, 'a> Pipeline<'p, 'a> {
         self.manifest.fill(slot, content.entry, &content.pieces, content.stat)
     }
 
+    /// The file of `slot` was to be stored anew, and could not be: that it moves must not cost anything, so it stays
+    /// as it is in the parent.
+    pub(super) fn stays(
+        &mut self,
+        slot: Slot,
+        found: &Found,
+        kept: Content,
+        outcome: &Outcome,
+    ) -> Result<(), RepositoryError> {
+        self.tell_of(found, outcome);
+        self.complete(slot, kept)
+    }
+
+    pub(super) fn tell_of(&mut self, found: &Found, outcome: &Outcome) {
+        match outcome {
+            Outcome::Differs => self.problems.add(&found.path, DIFFERS),
+            Outcome::Failed(reason) => {
+                self.problems.add(&found.path, &format!("it cannot be read any more; {KEPT}: {reason}"));
+            }
+            // It was there when the walk came by, or will be read another time.
+            _ => {}
+        }
+    }
+
     fn give_up(&mut self, slot: Slot, found: &Found, outcome: &Outcome) -> Result<(), RepositoryError> {
         let reason = match outcome {
             Outcome::Failed(reason) => reason.as_str(),
@@ -371,9 +455,9 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     /// Reads a member of a group in place of the one that was to be read for all.
     fn again(&mut self, slot: Slot, found: Found) -> Result<(), RepositoryError> {
         if found.stat.size <= SMALL && !may_have_holes(&found.stat) {
-            self.small(SmallFile { slot, found, former: None })
+            self.small(SmallFile { slot, found, former: None, kept: None, stream: Stream::Seldom })
         } else {
-            self.large(slot, &found, false)
+            self.large(slot, &found, false, Stream::Seldom)
         }
     }
 
@@ -381,7 +465,7 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     /// does not grow with the tree.
     pub fn keep_up(&mut self) -> Result<(), RepositoryError> {
         if self.manifest.waiting() > WAITING_SEGMENTS {
-            self.close_bundle()?;
+            self.close_bundles()?;
             self.drain()?;
         }
         Ok(())
@@ -400,18 +484,18 @@ impl<'p, 'a> Pipeline<'p, 'a> {
     }
 }
 
-enum Trouble {
+pub(super) enum Trouble {
     /// With this file: it is reported and left out.
     File(std::io::Error),
     Ours(RepositoryError),
 }
 
 impl Trouble {
-    fn errno(error: rustix::io::Errno) -> Self {
+    pub(super) fn errno(error: rustix::io::Errno) -> Self {
         Self::File(error.into())
     }
 
-    fn tree(error: crate::tree::TreeError) -> Self {
+    pub(super) fn tree(error: crate::tree::TreeError) -> Self {
         let kind = if error.is_missing() { std::io::ErrorKind::NotFound } else { std::io::ErrorKind::Other };
         Self::File(std::io::Error::new(kind, error.to_string()))
     }

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::hash::Hash;
 use crate::repository::RepositoryError;
 use crate::repository::packed::backup::refresh::Refresher;
+use crate::repository::packed::backup::stream::Stream;
 use crate::repository::packed::cache::{Cache, UploadedFrame, UploadedPack};
 use crate::repository::packed::frame::{Frame, LONGEST_FRAME};
 use crate::repository::packed::keys;
@@ -111,6 +112,11 @@ impl<'a> Packer<'a> {
         Ok(placed)
     }
 
+    /// Bytes of frames in the pack that is being filled.
+    fn filled(&self) -> usize {
+        self.builder.as_ref().map_or(0, PackBuilder::filled)
+    }
+
     pub fn flush(&mut self) -> Result<(), RepositoryError> {
         let Some(builder) = self.builder.take() else { return Ok(()) };
         self.frames = 0;
@@ -121,6 +127,76 @@ impl<'a> Packer<'a> {
         self.uploads
             .send(Upload::Pack { pack, files })
             .map_err(|_| RepositoryError::Worker("uploading has ended".to_owned()))
+    }
+}
+
+/// One packer for each kind of content. All packs that are being filled take no more memory than one that is full.
+#[derive(Debug)]
+pub struct Packers<'a> {
+    often: Packer<'a>,
+    seldom: Packer<'a>,
+    moved: Packer<'a>,
+    target: usize,
+}
+
+/// By a whole run, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// New to the repository, before compression.
+    pub added_bytes: u64,
+    /// Of all packs, and of those with what moved.
+    pub stored_bytes: u64,
+    pub moved_bytes: u64,
+}
+
+impl<'a> Packers<'a> {
+    pub fn new(objects: &'a Objects, target: usize, uploads: &Sender<Upload>) -> Self {
+        let one = || Packer::new(objects, target, uploads.clone());
+        Self { often: one(), seldom: one(), moved: one(), target }
+    }
+
+    /// As [`Packer::add`].
+    pub fn add(
+        &mut self,
+        stream: Stream,
+        stored: &[u8],
+        plain: u32,
+        hash: Hash,
+        files: Vec<(Hash, u32, u32)>,
+    ) -> Result<Frame, RepositoryError> {
+        while self.filled() > 0 && self.filled() + stored.len() > self.target {
+            self.flush_fullest()?;
+        }
+        self.of(stream).add(stored, plain, hash, files)
+    }
+
+    pub fn flush(&mut self) -> Result<(), RepositoryError> {
+        Stream::ALL.into_iter().try_for_each(|stream| self.of(stream).flush())
+    }
+
+    pub fn written(&self) -> Written {
+        Written {
+            added_bytes: self.often.added_bytes + self.seldom.added_bytes,
+            stored_bytes: self.often.stored_bytes + self.seldom.stored_bytes + self.moved.stored_bytes,
+            moved_bytes: self.moved.stored_bytes,
+        }
+    }
+
+    fn of(&mut self, stream: Stream) -> &mut Packer<'a> {
+        match stream {
+            Stream::Often => &mut self.often,
+            Stream::Seldom => &mut self.seldom,
+            Stream::Moved => &mut self.moved,
+        }
+    }
+
+    fn filled(&self) -> usize {
+        self.often.filled() + self.seldom.filled() + self.moved.filled()
+    }
+
+    fn flush_fullest(&mut self) -> Result<(), RepositoryError> {
+        let all = [&mut self.often, &mut self.seldom, &mut self.moved];
+        all.into_iter().max_by_key(|packer| packer.filled()).map_or(Ok(()), Packer::flush)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What segments refer to: each is read once, and only its first line is taken apart. Several at a time, as many as
-//! memory allows.
+//! What segments refer to: each is read once, and of its entries only what they take of packs is looked at. Several at
+//! a time, as many as memory allows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +10,12 @@ use crossbeam_channel::bounded;
 use crate::base::hash::Hash;
 use crate::base::threads;
 use crate::repository::packed::backup::refresh::Refresher;
-use crate::repository::packed::frame::{Frame, PackId};
+use crate::repository::packed::frame::PackId;
 use crate::repository::packed::keys;
 use crate::repository::packed::objects::Objects;
 use crate::repository::packed::prune::roots::Roots;
 use crate::repository::packed::prune::survey::Survey;
+use crate::repository::packed::prune::usage::{Need, Taken, Usage};
 use crate::repository::packed::segment::{Segment, SegmentRef};
 use crate::repository::{Finding, PruneRequest, RepositoryError};
 
@@ -38,6 +39,8 @@ pub struct Mark<'a> {
     refresher: Option<&'a Refresher<'a>>,
     /// By place in the table.
     said: HashMap<u32, Said>,
+    /// Of all segments that were read. They are those that stay: `judge` reads none of a snapshot that goes.
+    usage: Mutex<Usage>,
 }
 
 /// What the snapshots that stay refer to.
@@ -54,11 +57,12 @@ impl<'a> Mark<'a> {
         request: &'a PruneRequest<'a>,
         refresher: Option<&'a Refresher<'a>>,
     ) -> Self {
-        Self { objects, survey, request, refresher, said: HashMap::new() }
+        Self { objects, survey, request, refresher, said: HashMap::new(), usage: Mutex::default() }
     }
 
     /// Reads those of the numbered segments that were not read yet. Damage is noted; any other trouble is an error.
-    pub fn read(&mut self, table: &[SegmentRef], numbers: &[u32]) -> Result<(), RepositoryError> {
+    pub fn read(&mut self, roots: &Roots<'_>, numbers: &[u32]) -> Result<(), RepositoryError> {
+        let (table, newest) = (&roots.table, roots.newest_segments());
         let wanted: Vec<(u32, &SegmentRef)> = numbers
             .iter()
             .filter(|number| !self.said.contains_key(number))
@@ -74,10 +78,11 @@ impl<'a> Mark<'a> {
         let read = Mutex::new(Ok(Vec::with_capacity(wanted.len())));
         self.request.progress.expect(wanted.len() as u64, 0);
         thread::scope(|scope| {
-            let (mark, read) = (&*self, &read);
+            let (mark, read, newest) = (&*self, &read, &newest);
             threads::start(scope, readers, move || {
                 for (number, segment) in queue {
-                    let said = mark.ask(segment);
+                    let need = if newest.contains(&number) { Need::Newest } else { Need::Older };
+                    let said = mark.ask(segment, need);
                     mark.request.progress.add(1, 0);
                     let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
                     match (&mut *read, said) {
@@ -134,9 +139,16 @@ impl<'a> Mark<'a> {
         live
     }
 
-    fn ask(&self, segment: &SegmentRef) -> Result<Said, RepositoryError> {
-        match frames(self.objects, segment) {
-            Ok(frames) => {
+    /// For [`Usage::standing`].
+    pub fn into_usage(self) -> Usage {
+        self.usage.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, segment: &SegmentRef, need: Need) -> Result<Said, RepositoryError> {
+        match taken(self.objects, segment) {
+            Ok(taken) => {
+                self.usage.lock().unwrap_or_else(PoisonError::into_inner).add(&taken, need);
+                let frames = taken.frames;
                 let whole = frames.iter().all(|frame| self.survey.holds(frame));
                 let mut packs: Vec<PackId> = frames.iter().map(|frame| frame.pack).collect();
                 packs.sort_unstable();
@@ -152,8 +164,9 @@ impl<'a> Mark<'a> {
     }
 }
 
-fn frames(objects: &Objects, segment: &SegmentRef) -> Result<Vec<Frame>, RepositoryError> {
+fn taken(objects: &Objects, segment: &SegmentRef) -> Result<Taken, RepositoryError> {
     let lines = objects.segment_lines(segment, &objects.stored_segment(segment)?)?;
     Segment::frames_of(&lines)
+        .map(|frames| Taken::of(frames, &lines))
         .map_err(|reason| objects.damaged(format!("{}/{}", keys::SEGMENTS, segment.id), reason))
 }

@@ -32,27 +32,36 @@
 //
 // What is younger than the grace time is not condemned: a backup that was killed finds its packs again.
 //
+// Emptying packs adds nothing to this. A prune only notes beside the volume which packs are mostly dead. The next backup
+// stores what it needs of them anew, as if it were not there, or goes on to refer to it as to anything else that it
+// found by the listing: both are covered above. That the note is old, lost or another volume's costs space alone.
+//
 // Forgetting rests on snapshots that stay. The newest whole one stays, and all that are newer. It must not be one
 // that its writer, paused before its second look, is about to withdraw: so only snapshots of this volume count (its
 // locks say that no backup of it runs) and those which have been there for a while.
 
+mod compaction;
 mod mark;
 mod roots;
 mod survey;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use crate::base::timestamp::Timestamp;
 use crate::repository::packed::Packed;
 use crate::repository::packed::backup::refresh::Refresher;
+use crate::repository::packed::cache::Cache;
 use crate::repository::packed::document;
 use crate::repository::packed::lease::{self, Held};
 use crate::repository::packed::objects::Objects;
-use crate::repository::packed::prune::mark::Mark;
+use crate::repository::packed::prune::compaction::Pack;
+use crate::repository::packed::prune::mark::{Live, Mark};
 use crate::repository::packed::prune::roots::{Roots, Terms};
 use crate::repository::packed::prune::survey::Survey;
 use crate::repository::packed::prune::sweep::Sweep;
+use crate::repository::packed::prune::usage::Usage;
 use crate::repository::packed::tombstone;
 use crate::repository::{Finding, PruneReport, PruneRequest, RepositoryError};
 use crate::snapshot::retention::{self, Verdict};
@@ -108,7 +117,7 @@ pub(super) fn run(packed: &Packed, request: &PruneRequest<'_>) -> Result<PruneRe
         None => report.forgotten.iter().for_each(|id| roots.leave_out(id)),
     }
 
-    mark.read(&roots.table, &roots.needed())?;
+    mark.read(&roots, &roots.needed())?;
     report.damaged.extend(roots.damaged().cloned().chain(mark.findings(&roots)));
     report.blind = roots.damaged().next().is_some() || mark.is_blind(&roots.needed());
     if report.blind {
@@ -128,6 +137,11 @@ pub(super) fn run(packed: &Packed, request: &PruneRequest<'_>) -> Result<PruneRe
         now: packed.clock.now(),
     }
     .run(&tombstones, &mut report)?;
+    let (mostly_dead, waste) = compaction::choose(in_use(&survey, &live, &mark.into_usage()));
+    report.waste = waste;
+    if held.is_some() {
+        Cache::open(Some(request.cache), &descriptor.id).note_mostly_dead(mostly_dead);
+    }
     if let Some(held) = &held {
         lease::drop_old(&objects, held);
         if let Err(error) = objects.store.tidy(packed.clock.now()) {
@@ -135,6 +149,14 @@ pub(super) fn run(packed: &Packed, request: &PruneRequest<'_>) -> Result<PruneRe
         }
     }
     Ok(report)
+}
+
+/// The packs that snapshots refer to, and how much of each.
+fn in_use<'a>(survey: &'a Survey, live: &'a Live, usage: &'a Usage) -> impl Iterator<Item = Pack> + 'a {
+    live.packs.iter().filter_map(|id| {
+        let size = survey.packs.get(id)?.size;
+        Some(Pack { id: *id, size, standing: usage.standing(*id) })
+    })
 }
 
 /// A new epoch of this volume. Numbers must go on rising, also where leases were removed by hand.
@@ -166,7 +188,7 @@ fn judge(
     }
     let mut good = None;
     for root in roots.trustworthy(&terms) {
-        mark.read(&roots.table, &root.segments)?;
+        mark.read(roots, &root.segments)?;
         if mark.is_whole(&root.segments) {
             good = Some(&root.id);
             break;

@@ -1,7 +1,7 @@
 //! The snapshots that are there: when and by whom they were made, and which segments they have. Each is read once; of
 //! its segments numbers are kept, because neighbours share most of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::base::hash::Hash;
@@ -148,6 +148,15 @@ impl<'a> Roots<'a> {
             }
         }
         (0u32..).zip(needed).filter_map(|(number, needed)| needed.then_some(number)).collect()
+    }
+
+    /// Those of the snapshot that the next backup starts from.
+    pub fn newest_segments(&self) -> HashSet<u32> {
+        self.roots
+            .values()
+            .next_back()
+            .map(|root| root.segments.iter().copied().collect())
+            .unwrap_or_default()
     }
 
     /// The snapshots that have a segment.
