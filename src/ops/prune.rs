@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::ops::error::Refusal;
 use crate::ops::reach::probe_ours;
 use crate::ops::{OpsError, Scope};
-use crate::repository::{Absent, Presence, PruneReport, PruneRequest, Repository, Writer};
+use crate::repository::{Absent, Presence, PruneReport, PruneRequest, Repository};
 use crate::snapshot::retention::Policy;
-use crate::volume::{Inspection, LockKind, Marker, State};
+use crate::volume::{Marker, State};
 
 #[derive(Clone, Debug)]
 pub struct PruneOptions {
@@ -32,17 +32,7 @@ pub struct Pruned {
 /// others done. Waits for a backup of this volume that is running, as long as the volume's locks are waited for.
 pub fn run(scope: &Scope, options: &PruneOptions) -> Result<(Vec<Pruned>, Option<OpsError>), OpsError> {
     scope.first_repository()?;
-    if options.dry_run {
-        let marker = scope.volume.read_marker()?;
-        return each(scope, options, marker.as_ref());
-    }
-    scope.volume.prepare()?;
-    // No backup of this volume runs from here on, and none was killed while it could still write.
-    let _alone = scope.backup_lock()?;
-    let _lock = scope.lock(LockKind::Shared, "prune")?;
-    let Inspection { state, marker, .. } = scope.volume.inspect()?;
-    let marker = may_prune(&state, marker)?;
-    each(scope, options, Some(&marker))
+    scope.beside_no_backup("prune", options.dry_run, may_prune, |marker| each(scope, options, marker))
 }
 
 /// Pure: whether the volume is in a state in which older snapshots are surely not needed.
@@ -109,15 +99,7 @@ fn one(
         let place = Absent { location: repository.location(), missing };
         return Err(OpsError::RepositoryAbsent { places: vec![place] });
     }
-    let writer = match marker {
-        Some(marker) => scope.writer(marker),
-        // For a plan, which anybody may make.
-        None => Writer {
-            volume_id: String::new(),
-            identity: scope.volume.identity().to_owned(),
-            host: scope.host.clone(),
-        },
-    };
+    let writer = scope.writer_or_nobody(marker);
     let request = PruneRequest {
         policy: &options.policy,
         grace: options.grace,

@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::ops::error::Refusal;
 use crate::ops::prune::note;
 use crate::ops::{OpsError, Scope};
-use crate::repository::{RepairReport, RepairRequest, Repository, Writer};
-use crate::volume::{Inspection, LockKind, Marker, State};
+use crate::repository::{RepairReport, RepairRequest, Repository};
+use crate::volume::{Marker, State};
 
 #[derive(Clone, Copy, Debug)]
 pub struct RepairOptions {
@@ -27,17 +27,7 @@ pub struct Repaired {
 /// others done. Waits for a backup of this volume that is running, as long as the volume's locks are waited for.
 pub fn run(scope: &Scope, options: RepairOptions) -> Result<(Vec<Repaired>, Option<OpsError>), OpsError> {
     scope.first_repository()?;
-    if options.dry_run {
-        let marker = scope.volume.read_marker()?;
-        return each(scope, options, marker.as_ref());
-    }
-    scope.volume.prepare()?;
-    // No backup of this volume runs from here on, and none was killed while it could still write.
-    let _alone = scope.backup_lock()?;
-    let _lock = scope.lock(LockKind::Shared, "repair")?;
-    let Inspection { state, marker, .. } = scope.volume.inspect()?;
-    let marker = may_repair(&state, marker)?;
-    each(scope, options, Some(&marker))
+    scope.beside_no_backup("repair", options.dry_run, may_repair, |marker| each(scope, options, marker))
 }
 
 /// Pure: whether snapshots may be given up for what the volume has.
@@ -91,15 +81,7 @@ fn one(
     repository: &dyn Repository,
     marker: Option<&Marker>,
 ) -> Result<RepairReport, OpsError> {
-    let writer = match marker {
-        Some(marker) => scope.writer(marker),
-        // For a plan, which anybody may make.
-        None => Writer {
-            volume_id: String::new(),
-            identity: scope.volume.identity().to_owned(),
-            host: scope.host.clone(),
-        },
-    };
+    let writer = scope.writer_or_nobody(marker);
     let request = RepairRequest {
         root: scope.volume.path(),
         cache: &scope.volume.cache_dir(),

@@ -11,7 +11,7 @@ use crate::ops::OpsError;
 use crate::repository::{BackupRequest, Epoch, Guard, Repository, RepositoryError, Workers, Writer};
 use crate::snapshot::SnapshotId;
 use crate::tree::{Excludes, WalkOptions};
-use crate::volume::{Holder, Layout, LockGuard, LockKind, Marker, Volume};
+use crate::volume::{Holder, Inspection, Layout, LockGuard, LockKind, Marker, State, Volume};
 
 #[derive(Clone, Debug)]
 pub struct Scope {
@@ -110,8 +110,47 @@ impl Scope {
         Writer {
             volume_id: marker.volume_id.clone(),
             identity: self.volume.identity().to_owned(),
-            host: if self.pod.is_empty() { self.host.clone() } else { self.pod.clone() },
+            host: self.name().to_owned(),
         }
+    }
+
+    /// As a writer that belongs to no volume: for a plan, which anybody may make.
+    pub fn writer_or_nobody(&self, marker: Option<&Marker>) -> Writer {
+        match marker {
+            Some(marker) => self.writer(marker),
+            None => Writer {
+                volume_id: String::new(),
+                identity: self.volume.identity().to_owned(),
+                host: self.host.clone(),
+            },
+        }
+    }
+
+    /// What others know us by: the pod, or the machine.
+    pub fn name(&self) -> &str {
+        if self.pod.is_empty() { &self.host } else { &self.pod }
+    }
+
+    /// Does `work` on repositories while no backup of this volume runs, if `may` says that its state allows it. Only to
+    /// plan takes no lock and needs no permission. Waits as long as the volume's locks are waited for.
+    pub fn beside_no_backup<T>(
+        &self,
+        what: &str,
+        only_plan: bool,
+        may: impl FnOnce(&State, Option<Marker>) -> Result<Marker, OpsError>,
+        work: impl FnOnce(Option<&Marker>) -> Result<T, OpsError>,
+    ) -> Result<T, OpsError> {
+        if only_plan {
+            let marker = self.volume.read_marker()?;
+            return work(marker.as_ref());
+        }
+        self.volume.prepare()?;
+        // No backup of this volume runs from here on, and none was killed while it could still write.
+        let _alone = self.backup_lock()?;
+        let _lock = self.lock(LockKind::Shared, what)?;
+        let Inspection { state, marker, .. } = self.volume.inspect()?;
+        let marker = may(&state, marker)?;
+        work(Some(&marker))
     }
 
     pub fn first_repository(&self) -> Result<&Arc<dyn Repository>, OpsError> {

@@ -295,7 +295,7 @@ fn about(scope: &Scope, marker: &Marker) -> About {
     let fresh = marker.steps_due;
     About {
         identity: scope.volume.identity().to_owned(),
-        host: if scope.pod.is_empty() { scope.host.clone() } else { scope.pod.clone() },
+        host: scope.name().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
         began: fresh.then(|| facts(marker).began),
         snapshot: match &marker.origin {
